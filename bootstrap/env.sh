@@ -1,0 +1,61 @@
+# Sourced by the scripts of this project: where things go, and how what is missing gets there.
+#
+# FRUITS_CACHE   build artifacts, tools and virtual environments; default ~/.cache/fruits
+# FRUITS_DATA    the network's weights;                           default ~/.local/share/fruits
+
+set -euo pipefail
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+FRUITS_CACHE=${FRUITS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fruits}
+FRUITS_DATA=${FRUITS_DATA:-${XDG_DATA_HOME:-$HOME/.local/share}/fruits}
+mkdir -p "$FRUITS_CACHE" "$FRUITS_DATA"
+
+say() { printf '== %s\n' "$*"; }
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# Stops with a sentence that helps if a tool that we cannot bring along is missing.
+need() {
+    command -v "$1" >/dev/null || die "$1 is needed: $2"
+}
+
+# One of Debian's or Fedora's packages, if this user may install it and its command is missing.
+system_package() { # COMMAND PACKAGE
+    command -v "$1" >/dev/null && return
+    [ "$(id -u)" = 0 ] || return 0
+    say "installing the system package $2"
+    if command -v apt-get >/dev/null; then
+        apt-get install -y -qq "$2" >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq "$2" >/dev/null; }
+    elif command -v dnf >/dev/null; then
+        dnf install -y -q "$2" >/dev/null
+    fi
+}
+
+# A virtual environment with exactly what a requirements file names; nothing happens if it is there.
+venv() { # NAME REQUIREMENTS
+    local folder=$FRUITS_CACHE/venv-$1 stamp
+    stamp=$(sha256sum "$2" | cut -d' ' -f1)
+    if [ "$(cat "$folder/stamp" 2>/dev/null)" != "$stamp" ]; then
+        say "Python packages of ${2#"$REPO"/} into $folder"
+        rm -rf "$folder"
+        python3 -m venv "$folder" || die "python3 -m venv does not work: install your system's python3-venv package"
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$2"
+        echo "$stamp" >"$folder/stamp"
+    fi
+    VENV=$folder
+}
+
+need cargo "see https://rustup.rs"
+need cc "install a C compiler, for instance your system's gcc package"
+need python3 "install Python 3.11 or newer"
+
+system_package cmake cmake
+system_package nasm nasm # without it libjpeg-turbo is built without SIMD: the same pixels, more slowly
+venv bootstrap "$REPO/bootstrap/requirements.txt"
+export PATH=$FRUITS_CACHE/tools/bin:$PATH:$VENV/bin # the environment has a cmake for those who may not install one
+
+# One set of artifacts for tests, lints and the notebook kernel: evcxr builds with these flags, and always names a target.
+FRUITS_TARGET=$(rustc -vV | sed -n 's/^host: //p')
+export CARGO_TARGET_DIR=$FRUITS_CACHE/target CARGO_BUILD_TARGET=$FRUITS_TARGET RUSTFLAGS=-Cprefer-dynamic

@@ -1,0 +1,73 @@
+"""Runs a notebook on its kernel and writes it as one HTML page that needs no network.
+
+The kernel replies "ok" to a cell that panicked or ended in an error by `?`. What such a cell leaves is text on standard error, and
+nothing else of ours writes there, so any cell with such text fails the run, as does one that does not compile. The page is
+written all the same, for reading what happened, under a name that says so.
+"""
+
+import argparse
+import pathlib
+import sys
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
+
+KERNEL = "fruits"
+
+
+def run(notebook: nbformat.NotebookNode, folder: pathlib.Path) -> str | None:
+    """Executes all cells in place. Returns what went wrong, if anything did."""
+
+    def show(cell, cell_index, **_):
+        first_line = cell.source.strip().split("\n")[0]
+        if cell.cell_type == "code":
+            print(f"   cell {cell_index}: {first_line}", flush=True)
+
+    def fail_on_standard_error(cell, cell_index, **_):
+        text = "".join(out.text for out in cell.get("outputs", []) if out.get("name") == "stderr")
+        if text:
+            raise RuntimeError(f"cell {cell_index} failed:\n{text}")
+
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        startup_timeout=600,
+        kernel_name=KERNEL,
+        resources={"metadata": {"path": str(folder)}},
+        on_cell_start=show,
+        on_cell_executed=fail_on_standard_error,
+    )
+    try:
+        client.execute()
+    except (CellExecutionError, RuntimeError) as error:
+        return str(error)
+    return None
+
+
+def to_html(notebook: nbformat.NotebookNode) -> str:
+    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
+    # Nothing from other hosts: these notebooks need neither MathJax nor RequireJS nor Mermaid.
+    exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = exporter.mermaid_js_url = ""
+    return exporter.from_notebook_node(notebook)[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("notebook", type=pathlib.Path)
+    parser.add_argument("html", type=pathlib.Path)
+    arguments = parser.parse_args()
+
+    notebook = nbformat.read(arguments.notebook, as_version=4)
+    failure = run(notebook, arguments.notebook.parent)
+    target = arguments.html.with_suffix(".failed.html") if failure else arguments.html
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(".part")
+    part.write_text(to_html(notebook), encoding="utf-8")
+    part.replace(target)
+    if failure:
+        sys.exit(f"error: {arguments.notebook}: {failure}\nerror: see {target}")
+
+
+main()

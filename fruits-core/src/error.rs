@@ -1,0 +1,202 @@
+//! What can go wrong, with the file or key and the step it happened in.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The step of the work that failed. It is the `step` column of a failures table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// Understanding what the caller asked for.
+    Input,
+    /// Listing a location.
+    List,
+    /// Reading bytes.
+    Read,
+    /// Turning bytes into pixels.
+    Decode,
+    /// Loading the weights of the network.
+    Weights,
+    /// Running the network.
+    Infer,
+    /// Writing bytes.
+    Write,
+    /// Fitting or applying a PCA.
+    Pca,
+    /// Drawing a figure.
+    Draw,
+}
+
+impl Step {
+    /// The step as one lower-case word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Step::Input => "input",
+            Step::List => "list",
+            Step::Read => "read",
+            Step::Decode => "decode",
+            Step::Weights => "weights",
+            Step::Infer => "infer",
+            Step::Write => "write",
+            Step::Pca => "pca",
+            Step::Draw => "draw",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What kind of failure it was, for programs that react to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The file, key or folder does not exist.
+    NotFound,
+    /// The output exists already.
+    AlreadyExists,
+    /// The operating system or the network refused.
+    Io,
+    /// More bytes or pixels than the limits allow.
+    TooLarge,
+    /// The content is damaged, or is not what it should be.
+    Invalid,
+    /// A format or location that this version cannot handle.
+    Unsupported,
+    /// More photos failed than the caller accepts.
+    TooManyFailures,
+}
+
+/// An error: what kind, in which step, on which file or key, and why.
+///
+/// ```
+/// use fruits_core::{ErrorKind, Features};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let error = Features::read("no/such/folder").await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::NotFound);
+/// assert!(error.to_string().contains("no/such/folder: read: "));
+/// # });
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    step: Step,
+    subject: String,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error with a message of ours. `subject` is the path, key or option that it is about; it may be empty.
+    pub(crate) fn new(kind: ErrorKind, step: Step, subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Error(Box::new(Inner {
+            kind,
+            step,
+            subject: subject.into(),
+            message: message.into(),
+            source: None,
+        }))
+    }
+
+    /// An error that passes on another one. I/O errors keep their kind.
+    pub(crate) fn from_source(
+        step: Step,
+        subject: impl Into<String>,
+        source: impl StdError + Send + Sync + 'static,
+    ) -> Self {
+        let io = (&source as &dyn StdError).downcast_ref::<std::io::Error>();
+        let kind = match io.map(std::io::Error::kind) {
+            Some(std::io::ErrorKind::NotFound) => ErrorKind::NotFound,
+            Some(std::io::ErrorKind::AlreadyExists) => ErrorKind::AlreadyExists,
+            Some(_) => ErrorKind::Io,
+            None => ErrorKind::Invalid,
+        };
+        let mut error = Error::new(kind, step, subject, source.to_string());
+        error.0.source = Some(Box::new(source));
+        error
+    }
+
+    /// The same error about a subject that only the caller knows.
+    pub(crate) fn about(mut self, subject: impl Into<String>) -> Self {
+        self.0.subject = subject.into();
+        self
+    }
+
+    /// What kind of failure it was.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The step that failed.
+    pub fn step(&self) -> Step {
+        self.0.step
+    }
+
+    /// The file, key or option that the error is about; empty when there is none.
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// Why it failed, without the subject and the step.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.subject.is_empty() {
+            write!(f, "{}: ", self.0.subject)?;
+        }
+        write!(f, "{}: {}", self.0.step, self.0.message)
+    }
+}
+
+/// The same sentence as [`Display`](fmt::Display): this is what a notebook prints when a cell ends in an error.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<linfa::error::Error> for Error {
+    fn from(error: linfa::error::Error) -> Self {
+        Error::from_source(Step::Pca, "", error)
+    }
+}
+
+/// A photo that gave no features: a row of the failures table.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Failure {
+    /// The photo's path or URI, as the user would open it.
+    pub path: String,
+    /// The step that failed: see [`Step::as_str`].
+    pub step: String,
+    /// Why it failed.
+    pub message: String,
+}
+
+impl Failure {
+    /// The failure of the photo at `path`.
+    pub(crate) fn new(path: impl Into<String>, error: &Error) -> Self {
+        Failure {
+            path: path.into(),
+            step: error.step().to_string(),
+            message: error.message().to_owned(),
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The table of features: a row a photo, in polars and in Parquet, with the failures beside it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ndarray::Array2;
+use polars::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use crate::mobilenet::FEATURES;
+use crate::output::{self, IfExists};
+use crate::store::{self, Store};
+use crate::table;
+
+const FAILURES: &str = "_failures.jsonl";
+
+/// Where features come from and what made them. It is written beside them as `_manifest.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the crate.
+    pub version: String,
+    /// The location of the photos.
+    pub source: String,
+    /// The network.
+    pub model: String,
+    /// SHA-256 of the network's weights.
+    pub weights_sha256: String,
+    /// From decoded photo to the network's input.
+    pub preprocessing: String,
+    /// Photos that have features.
+    pub photos: usize,
+    /// Photos that failed.
+    pub failures: usize,
+    /// Files of the table, in the order of their rows.
+    pub parts: Vec<String>,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// Where the time of an extraction went, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    /// From the first read to the last row.
+    pub elapsed: f64,
+    /// Waiting for bytes, summed over reads that run at the same time.
+    pub read: f64,
+    /// Decoding and resizing, summed over threads.
+    pub decode: f64,
+    /// In the network.
+    pub infer: f64,
+}
+
+/// The features of photos: a table with the columns `path`, `label` and `features` (1280 x f32), and what failed.
+///
+/// ```no_run
+/// use fruits_core::{Features, ImageFolder, MobileNetV2};
+///
+/// # async fn example() -> fruits_core::Result<()> {
+/// let photos = ImageFolder::open("data-sample").await?;
+/// let features = photos.features(&MobileNetV2::imagenet()?).await?;
+/// features.write("features").await?;
+///
+/// let again = Features::read("features").await?;
+/// assert_eq!(again.matrix().dim(), (96, 1280));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Features {
+    table: DataFrame,
+    matrix: Arc<Array2<f32>>,
+    failures: Arc<[Failure]>,
+    manifest: Manifest,
+}
+
+impl Features {
+    /// Puts rows together.
+    pub(crate) fn new(table: DataFrame, failures: Vec<Failure>, manifest: Manifest) -> Result<Self> {
+        let matrix = check(&table).map_err(|error| Error::from_source(Step::Input, "features", error))?;
+        Ok(Features {
+            table,
+            matrix: Arc::new(matrix),
+            failures: failures.into(),
+            manifest,
+        })
+    }
+
+    /// Reads what [`write`](Self::write) or `fruits features` wrote.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such folder, or no manifest in it; [`ErrorKind::Invalid`] if whatever wrote it did
+    /// not finish, or a file is damaged.
+    pub async fn read(location: &str) -> Result<Self> {
+        let store = store::open(location)?;
+        let manifest: Manifest = output::manifest(&*store).await?;
+        let mut table = rows(&[], &[], &Array2::zeros((0, FEATURES)))?;
+        for part in &manifest.parts {
+            let part_table = table::from_parquet(store.get(part, output::MAX_FILE).await?, &store.uri(part))?;
+            table
+                .vstack_mut(&part_table)
+                .map_err(|error| Error::from_source(Step::Read, store.uri(part), error))?;
+        }
+        table.rechunk_mut();
+        let failures = read_failures(&*store).await?;
+        if (table.height(), failures.len()) != (manifest.photos, manifest.failures) {
+            let message = format!(
+                "the manifest says {} photos and {} failures, found {} and {}",
+                manifest.photos,
+                manifest.failures,
+                table.height(),
+                failures.len()
+            );
+            return Err(Error::new(ErrorKind::Invalid, Step::Read, store.uri(""), message));
+        }
+        Self::new(table, failures, manifest).map_err(|error| error.about(store.uri("")))
+    }
+
+    /// Writes the table to a new folder: `part-*.parquet`, `_failures.jsonl`, `_manifest.json`, and `_SUCCESS` last.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] if the folder is not empty.
+    pub async fn write(&self, location: &str) -> Result<()> {
+        self.write_with(location, IfExists::Refuse).await
+    }
+
+    /// As [`write`](Self::write), with a say in what happens if the folder is not empty.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] as [`IfExists`] says.
+    pub async fn write_with(&self, location: &str, if_exists: IfExists) -> Result<()> {
+        let mut writer = FeaturesWriter::begin(store::open(location)?, if_exists).await?;
+        writer.push(self.table.clone()).await?;
+        writer.finish(&self.failures, self.manifest.clone()).await?;
+        Ok(())
+    }
+
+    /// The table: `path` (str), `label` (str), `features` (list of 1280 f32).
+    pub fn table(&self) -> &DataFrame {
+        &self.table
+    }
+
+    /// The features, `n x 1280`, rows as in the table.
+    pub fn matrix(&self) -> &Array2<f32> {
+        &self.matrix
+    }
+
+    /// The paths of the photos, rows as in the table.
+    pub fn paths(&self) -> Vec<&str> {
+        self.strings("path")
+    }
+
+    /// The labels of the photos, rows as in the table.
+    pub fn labels(&self) -> Vec<&str> {
+        self.strings("label")
+    }
+
+    /// The photos that failed.
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
+    /// The photos that failed, as a table: `path`, `step`, `message`.
+    pub fn failures_table(&self) -> DataFrame {
+        let column = |name: &str, field: fn(&Failure) -> &str| {
+            Column::new(name.into(), self.failures.iter().map(field).collect::<Vec<_>>())
+        };
+        DataFrame::new_infer_height(vec![
+            column("path", |failure| &failure.path),
+            column("step", |failure| &failure.step),
+            column("message", |failure| &failure.message),
+        ])
+        .expect("three columns of one length")
+    }
+
+    /// Where the features come from and what made them.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Number of photos that have features.
+    pub fn len(&self) -> usize {
+        self.table.height()
+    }
+
+    /// Whether no photo has features.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn strings(&self, name: &str) -> Vec<&str> {
+        let column = self.table.column(name).and_then(|column| column.str());
+        column
+            .expect("checked when the table was made")
+            .no_null_iter()
+            .collect()
+    }
+}
+
+/// The matrix of a table that has the columns it must have.
+fn check(table: &DataFrame) -> PolarsResult<Array2<f32>> {
+    for name in ["path", "label"] {
+        let column = table.column(name)?.str()?;
+        polars_ensure!(column.null_count() == 0, ComputeError: "a row of {name} is null");
+    }
+    table::matrix::<Float32Type>(table.column("features")?, Some(FEATURES))
+}
+
+/// Some rows of the table.
+pub(crate) fn rows(paths: &[&str], labels: &[&str], features: &Array2<f32>) -> Result<DataFrame> {
+    DataFrame::new(
+        paths.len(),
+        vec![
+            Column::new("path".into(), paths),
+            Column::new("label".into(), labels),
+            table::vectors::<Float32Type>("features", features),
+        ],
+    )
+    .map_err(|error| Error::from_source(Step::Infer, "features", error))
+}
+
+/// Writes features part by part, so that memory does not grow with the number of photos.
+pub(crate) struct FeaturesWriter {
+    store: Arc<dyn Store>,
+    parts: Vec<String>,
+}
+
+impl FeaturesWriter {
+    pub(crate) async fn begin(store: Arc<dyn Store>, if_exists: IfExists) -> Result<Self> {
+        output::begin(&*store, if_exists).await?;
+        Ok(FeaturesWriter {
+            store,
+            parts: Vec::new(),
+        })
+    }
+
+    /// Writes one part.
+    pub(crate) async fn push(&mut self, mut table: DataFrame) -> Result<()> {
+        let key = format!("part-{:05}.parquet", self.parts.len());
+        let file = table::to_parquet(&mut table, &self.store.uri(&key))?;
+        self.store.put(&key, file).await?;
+        self.parts.push(key);
+        Ok(())
+    }
+
+    pub(crate) async fn finish(self, failures: &[Failure], manifest: Manifest) -> Result<Manifest> {
+        let mut lines = Vec::new();
+        for failure in failures {
+            serde_json::to_writer(&mut lines, failure)
+                .map_err(|error| Error::from_source(Step::Write, self.store.uri(FAILURES), error))?;
+            lines.push(b'\n');
+        }
+        self.store.put(FAILURES, lines.into()).await?;
+        let manifest = Manifest {
+            parts: self.parts,
+            ..manifest
+        };
+        output::finish(&*self.store, &manifest).await?;
+        Ok(manifest)
+    }
+}
+
+async fn read_failures(store: &dyn Store) -> Result<Vec<Failure>> {
+    let lines: Bytes = store.get(FAILURES, output::MAX_FILE).await?;
+    serde_json::Deserializer::from_slice(&lines)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::from_source(Step::Read, store.uri(FAILURES), error))
+}

@@ -1,0 +1,86 @@
+//! Figures: data in, SVG out.
+
+mod palette;
+mod scatter;
+pub(crate) mod scree;
+pub(crate) mod thumbnail;
+
+use std::fmt;
+
+use plotters::prelude::*;
+
+use crate::error::{Error, Result, Step};
+use crate::store;
+pub use scree::THRESHOLDS;
+
+/// A drawing as SVG text, sized for a page at 96 dpi.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Figure {
+    svg: String,
+}
+
+impl Figure {
+    /// Draws on a white sheet of `width` x `height` pixels. `description` is what a screen reader says of it.
+    fn draw<E: std::error::Error + Send + Sync + 'static>(
+        (width, height): (u32, u32),
+        description: &str,
+        draw: impl FnOnce(Sheet<'_>) -> Result<(), DrawingAreaErrorKind<E>>,
+    ) -> Result<Self>
+    where
+        for<'a> SVGBackend<'a>: DrawingBackend<ErrorType = E>,
+    {
+        let mut svg = String::new();
+        let sheet = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
+        sheet
+            .fill(&WHITE)
+            .and_then(|()| draw(sheet))
+            .map_err(|error| Error::new(crate::ErrorKind::Invalid, Step::Draw, description, error.to_string()))?;
+        let label = maud::html! { (description) }.into_string();
+        Ok(Figure {
+            svg: svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{label}\" "), 1),
+        })
+    }
+
+    /// The SVG text: one `<svg>` element that needs nothing else.
+    pub fn svg(&self) -> &str {
+        &self.svg
+    }
+
+    /// Writes the SVG file at a path.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub async fn write(&self, path: &str) -> Result<()> {
+        store::write(path, self.svg.clone().into()).await
+    }
+}
+
+impl fmt::Debug for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Figure ({} bytes of SVG)", self.svg.len())
+    }
+}
+
+/// What a figure is drawn on.
+type Sheet<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+/// Ink for text and axes.
+const INK: RGBColor = RGBColor(0x33, 0x3a, 0x42);
+/// Ink for what should stay in the background.
+const FAINT: RGBColor = RGBColor(0xe3, 0xe6, 0xea);
+
+fn text(size: u32) -> TextStyle<'static> {
+    ("Helvetica, Arial, sans-serif", size).into_font().color(&INK)
+}
+
+/// A name from outside as a figure shows it: without control characters, and not longer than `max` characters.
+fn shown(name: &str, max: usize) -> String {
+    let clean: Vec<char> = name
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    match clean.len() > max {
+        true => clean[..max - 1].iter().chain(&['…']).collect(),
+        false => clean.into_iter().collect(),
+    }
+}

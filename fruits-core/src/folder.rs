@@ -1,0 +1,182 @@
+//! ImageFolder: labelled photos found under a location.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::StreamExt;
+
+use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use crate::store::{self, Store};
+
+/// A photo that was found, not yet read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Photo {
+    /// Its name below the folder, such as `Banana/1.jpg`.
+    pub key: String,
+    /// Its full path or URI, as a user would open it.
+    pub path: String,
+    /// Its label: the name of the folder it lies in.
+    pub label: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// The photos under a location, labelled by the folder they lie in. Clones share the list.
+///
+/// Photos are the files ending in `.jpg`, `.jpeg` or `.png` in any case, at any depth, in ascending byte order of their keys.
+/// Names that begin with `.` or `_` are skipped, files and folders, as Spark skips them.
+///
+/// ```
+/// use fruits_core::ImageFolder;
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let photos = ImageFolder::open("../data-sample").await?;
+/// assert_eq!(photos.len(), 96);
+/// assert_eq!(photos.counts()["Lemon"], 16);
+/// # Ok::<(), fruits_core::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct ImageFolder {
+    store: Arc<dyn Store>,
+    photos: Arc<[Photo]>,
+    failures: Arc<[Failure]>,
+}
+
+impl ImageFolder {
+    /// Lists the photos under a location: a folder's path.
+    ///
+    /// Files and folders that cannot be listed are [failures](Self::failures), not errors.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the location does not exist or holds no photo; [`ErrorKind::Unsupported`] for other URIs.
+    pub async fn open(location: &str) -> Result<Self> {
+        Self::list(store::open(location)?).await
+    }
+
+    /// Lists the photos of a store.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn list(store: Arc<dyn Store>) -> Result<Self> {
+        let root = store.uri("");
+        let (mut photos, mut failures) = (Vec::new(), Vec::new());
+        let mut entries = store.list();
+        while let Some(entry) = entries.next().await {
+            match entry {
+                Ok(entry) if is_photo(&entry.key) => photos.push(Photo {
+                    path: store.uri(&entry.key),
+                    label: label(&root, &entry.key),
+                    key: entry.key,
+                    size: entry.size,
+                }),
+                Ok(_) => {}
+                Err(error) if error.subject() == root => return Err(error),
+                Err(error) => failures.push(Failure::new(error.subject(), &error)),
+            }
+        }
+        if photos.is_empty() && failures.is_empty() {
+            let message = "no .jpg, .jpeg or .png file in it or below";
+            return Err(Error::new(ErrorKind::NotFound, Step::List, root, message));
+        }
+        Ok(ImageFolder {
+            store,
+            photos: photos.into(),
+            failures: failures.into(),
+        })
+    }
+
+    /// The location, as a full path or URI.
+    pub fn location(&self) -> String {
+        self.store.uri("")
+    }
+
+    /// The photos, in ascending byte order of their keys.
+    pub fn photos(&self) -> &[Photo] {
+        &self.photos
+    }
+
+    /// What could not be listed.
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
+    /// Number of photos.
+    pub fn len(&self) -> usize {
+        self.photos.len()
+    }
+
+    /// Whether there is no photo.
+    pub fn is_empty(&self) -> bool {
+        self.photos.is_empty()
+    }
+
+    /// Number of photos of each label.
+    pub fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for photo in self.photos.iter() {
+            *counts.entry(photo.label.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The store that the photos lie in.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+}
+
+/// Whether Spark would read the file, and its name says that it is a photo.
+fn is_photo(key: &str) -> bool {
+    // Spark takes `_name=value` as a partition.
+    let is_hidden = |name: &str| name.starts_with('.') || (name.starts_with('_') && !name.contains('='));
+    let extension = Path::new(key).extension().and_then(|extension| extension.to_str());
+    !key.split('/').any(is_hidden)
+        && extension.is_some_and(|extension| {
+            ["jpg", "jpeg", "png"]
+                .iter()
+                .any(|known| extension.eq_ignore_ascii_case(known))
+        })
+}
+
+fn label(root: &str, key: &str) -> String {
+    let folder = key.rsplit_once('/').map_or(root, |(folder, _)| folder);
+    folder
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_names_and_other_files_are_no_photos() {
+        for key in ["a.jpg", "x/b.JPEG", "é/ü.PnG", "_year=2026/a.jpg", "a.b/c.d.jpg"] {
+            assert!(is_photo(key), "{key}");
+        }
+        for key in [
+            "a.gif",
+            "jpg",
+            ".a.jpg",
+            "_a.jpg",
+            "_tmp/a.jpg",
+            "x/.cache/a.jpg",
+            "a.jpg.part",
+        ] {
+            assert!(!is_photo(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn label_is_the_parent_folder() {
+        assert_eq!(label("/photos/Test", "Apple Red/1.jpg"), "Apple Red");
+        assert_eq!(label("/photos/Test", "a/b/1.jpg"), "b");
+        assert_eq!(label("/photos/Test", "1.jpg"), "Test");
+        assert_eq!(label("s3://bucket/Test/", "1.jpg"), "Test");
+    }
+}

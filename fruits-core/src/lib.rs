@@ -1,0 +1,70 @@
+//! Image features, exact PCA and figures for folders of labelled photos.
+//!
+//! The five lines that everything here serves:
+//!
+//! ```no_run
+//! use fruits_core::prelude::*;
+//!
+//! # async fn example() -> fruits_core::Result<()> {
+//! let photos = ImageFolder::open("photos/Test").await?; // label = parent folder
+//! let features = photos.features(&MobileNetV2::imagenet()?).await?; // n x 1280; failures are rows, not crashes
+//! features.write("features").await?; // Parquet + manifest, _SUCCESS last
+//! let pca = Pca::fit(&features)?; // exact; pca.components_for(0.9999)
+//! pca.scatter(&features)?.write("scatter.svg").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Modules, from the top down; each imports only what stands below it:
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `notebook` | how values show themselves in a cell |
+//! | [`Report`] | the page about an extraction |
+//! | [`figure`] | scree plot, scatter plot |
+//! | [`extract`] | the pipeline: list, read, decode, infer, rows |
+//! | [`pca`] | exact PCA, moments that can be merged |
+//! | [`features`] | the table of features, in polars and Parquet |
+//! | [`mobilenet`] | the network and its weights |
+//! | [`pixels`] | bytes to 224x224 RGB, bit for bit as Pillow does it |
+//! | [`folder`] | labelled photos found under a location |
+//! | [`store`] | where bytes live |
+//! | [`error`] | what can go wrong, on which file, in which step |
+//!
+//! Handles are owned and cheap to clone, so they live from one notebook cell to the next.
+
+#![warn(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod extract;
+pub mod features;
+pub mod figure;
+pub mod folder;
+pub mod mobilenet;
+mod notebook;
+mod output;
+pub mod pca;
+pub mod pixels;
+mod report;
+pub mod store;
+mod table;
+
+pub use error::{Error, ErrorKind, Failure, Result, Step};
+pub use extract::{Extraction, Progress};
+pub use features::Features;
+pub use figure::Figure;
+pub use folder::{ImageFolder, Photo};
+pub use mobilenet::MobileNetV2;
+pub use notebook::Show;
+pub use output::IfExists;
+pub use pca::{Moments, Pca};
+pub use report::Report;
+
+/// polars, in the version that the tables are made of.
+pub use polars;
+
+/// What a notebook or a small program needs.
+pub mod prelude {
+    pub use crate::{Features, Figure, IfExists, ImageFolder, MobileNetV2, Moments, Pca, Report, Show};
+}

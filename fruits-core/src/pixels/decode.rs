@@ -1,0 +1,165 @@
+//! JPEG and PNG to RGB.
+
+use std::io::Cursor;
+
+use image::codecs::png::PngDecoder;
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, RgbImage};
+use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat};
+
+use crate::error::{Error, ErrorKind, Result, Step};
+
+/// Scans of a progressive JPEG; cameras and encoders write about ten, only an attack needs hundreds.
+const MAX_JPEG_SCANS: u32 = 500;
+
+/// How large a photo may be. Both are checked before the memory is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The file, in bytes. Default: 64 MiB.
+    pub bytes: u64,
+    /// Width times height. Default: 89,478,485, above which Pillow warns of a decompression bomb.
+    pub pixels: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            bytes: 64 << 20,
+            pixels: 89_478_485,
+        }
+    }
+}
+
+/// The photo in `bytes` as RGB pixels, in the size it has. The content decides the format, not a name.
+///
+/// As Pillow's `convert("RGB")`: grey is repeated in each channel, palettes are looked up, alpha is dropped, CMYK is taken as
+/// Adobe writes it (inverted), 16-bit colour keeps its high byte and 16-bit grey is clipped at 255.
+///
+/// # Errors
+/// [`ErrorKind::TooLarge`] beyond the limits, [`ErrorKind::Unsupported`] if it is neither JPEG nor PNG, [`ErrorKind::Invalid`]
+/// if it is damaged or cut off. Damage that libjpeg can step over (stray bytes before a marker) is accepted, as Pillow does.
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
+    if bytes.len() as u64 > limits.bytes {
+        let message = format!("{} bytes, the limit is {}", bytes.len(), limits.bytes);
+        return Err(Error::new(ErrorKind::TooLarge, Step::Decode, "", message));
+    }
+    match image::guess_format(bytes) {
+        _ if bytes.is_empty() => Err(invalid("the file is empty")),
+        Ok(ImageFormat::Jpeg) => jpeg(bytes, limits),
+        Ok(ImageFormat::Png) => png(bytes, limits),
+        Ok(other) => {
+            let name = other.extensions_str().first().unwrap_or(&"unknown").to_uppercase();
+            Err(unsupported(format!("the content is {name}; JPEG and PNG can be read")))
+        }
+        Err(_) => Err(unsupported(format!(
+            "not an image; the file begins with \"{}\"",
+            bytes[..bytes.len().min(12)].escape_ascii()
+        ))),
+    }
+}
+
+fn jpeg(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
+    let mut decoder = Decompressor::new().map_err(damaged)?;
+    decoder.set_scan_limit(MAX_JPEG_SCANS).map_err(damaged)?;
+    let header = decoder.read_header(bytes).map_err(damaged)?;
+    let (width, height) = checked_size(header.width as u64, header.height as u64, limits)?;
+    let is_cmyk = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
+    let format = if is_cmyk { PixelFormat::CMYK } else { PixelFormat::RGB };
+    let pitch = width as usize * format.size();
+    let mut pixels = vec![0; pitch * height as usize];
+    let target = Image {
+        pixels: pixels.as_mut_slice(),
+        width: width as usize,
+        pitch,
+        height: height as usize,
+        format,
+    };
+    match decoder.decompress(bytes, target) {
+        Err(error) if !is_harmless(&error) => return Err(damaged(error)),
+        _ => {}
+    }
+    if is_cmyk {
+        pixels = pixels
+            .chunks_exact(4)
+            .flat_map(|ink| inverted_cmyk_to_rgb([ink[0], ink[1], ink[2], ink[3]]))
+            .collect();
+    }
+    rgb_image(width, height, pixels)
+}
+
+/// libjpeg's warning about bytes between segments, which some cameras write. The picture is whole.
+fn is_harmless(error: &turbojpeg::Error) -> bool {
+    matches!(error, turbojpeg::Error::TurboJpegError(message) if message.contains("extraneous bytes before marker"))
+}
+
+/// `cmyk2rgb` of Pillow's `Convert.c`, behind the inversion of its `CMYK;I` raw mode.
+fn inverted_cmyk_to_rgb([c, m, y, k]: [u8; 4]) -> [u8; 3] {
+    [c, m, y].map(|ink| {
+        let product = (255 - u32::from(ink)) * u32::from(k) + 128;
+        let shade = ((product >> 8) + product) >> 8;
+        k.saturating_sub(shade as u8)
+    })
+}
+
+fn png(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
+    let decoder = PngDecoder::with_limits(Cursor::new(bytes), png_limits(limits)).map_err(damaged)?;
+    let (width, height) = decoder.dimensions();
+    let (width, height) = checked_size(width.into(), height.into(), limits)?;
+    let is_16_bit_grey = decoder.original_color_type() == ExtendedColorType::L16;
+    let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    let pixels = match image {
+        DynamicImage::ImageRgb8(rgb) => return Ok(rgb),
+        DynamicImage::ImageLuma8(grey) => grey.pixels().flat_map(|p| [p[0]; 3]).collect(),
+        DynamicImage::ImageLumaA8(grey) => grey.pixels().flat_map(|p| [p[0]; 3]).collect(),
+        DynamicImage::ImageRgba8(rgba) => rgba.pixels().flat_map(|p| [p[0], p[1], p[2]]).collect(),
+        DynamicImage::ImageLuma16(grey) => grey.pixels().flat_map(|p| [p[0].min(255) as u8; 3]).collect(),
+        // 16-bit grey with one transparent level arrives here too; Pillow treats it as 16-bit grey.
+        DynamicImage::ImageLumaA16(grey) if is_16_bit_grey => {
+            grey.pixels().flat_map(|p| [p[0].min(255) as u8; 3]).collect()
+        }
+        DynamicImage::ImageLumaA16(grey) => grey.pixels().flat_map(|p| [high_byte(p[0]); 3]).collect(),
+        DynamicImage::ImageRgb16(rgb) => rgb.pixels().flat_map(|p| p.0.map(high_byte)).collect(),
+        DynamicImage::ImageRgba16(rgba) => rgba.pixels().flat_map(|p| [p[0], p[1], p[2]].map(high_byte)).collect(),
+        other => {
+            return Err(unsupported(format!("PNG pixels of type {:?}", other.color())));
+        }
+    };
+    rgb_image(width, height, pixels)
+}
+
+fn high_byte(level: u16) -> u8 {
+    (level >> 8) as u8
+}
+
+/// Four channels of two bytes at most, and as much again for what the decoder keeps.
+fn png_limits(limits: &Limits) -> image::Limits {
+    let mut png = image::Limits::default();
+    png.max_alloc = Some(limits.pixels.saturating_mul(16));
+    png
+}
+
+fn checked_size(width: u64, height: u64, limits: &Limits) -> Result<(u32, u32)> {
+    match (u32::try_from(width), u32::try_from(height)) {
+        (Ok(w), Ok(h)) if w > 0 && h > 0 && width * height <= limits.pixels => Ok((w, h)),
+        _ if width == 0 || height == 0 => Err(invalid(format!("{width}x{height} pixels"))),
+        _ => {
+            let message = format!("{width}x{height} pixels, the limit is {} in all", limits.pixels);
+            Err(Error::new(ErrorKind::TooLarge, Step::Decode, "", message))
+        }
+    }
+}
+
+fn rgb_image(width: u32, height: u32, pixels: Vec<u8>) -> Result<RgbImage> {
+    RgbImage::from_raw(width, height, pixels).ok_or_else(|| invalid("fewer pixels than the header says"))
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Invalid, Step::Decode, "", message)
+}
+
+fn unsupported(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Unsupported, Step::Decode, "", message)
+}
+
+fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::from_source(Step::Decode, "", error)
+}

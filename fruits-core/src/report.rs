@@ -1,0 +1,236 @@
+//! The report of an extraction: one HTML page that needs no network.
+
+use std::collections::BTreeMap;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::error::Result;
+use crate::features::Features;
+use crate::figure::scree::{THRESHOLDS, percent};
+use crate::figure::thumbnail::thumbnail;
+use crate::pca::Pca;
+use crate::store;
+
+/// Photos shown of each label.
+const SAMPLES: usize = 6;
+const THUMBNAIL_SIDE: u32 = 72;
+/// Failures that are listed; more are counted.
+const FAILURES_SHOWN: usize = 200;
+
+const STYLE: &str = include_str!("report.css");
+
+/// A page about features and their PCA: summary, labels with sample photos, scree plot, scatter plot, failures, timings.
+///
+/// ```no_run
+/// use fruits_core::{Features, Pca, Report};
+///
+/// # async fn example() -> fruits_core::Result<()> {
+/// let features = Features::read("features").await?;
+/// let report = Report::new(&features, &Pca::fit(&features)?).await?;
+/// report.write("report.html").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    html: String,
+}
+
+impl Report {
+    /// Makes the page. Sample photos are read where they lie; those that are gone leave an empty frame.
+    ///
+    /// # Errors
+    /// If the PCA was not fitted to features of this kind, or keeps fewer than two components.
+    pub async fn new(features: &Features, pca: &Pca) -> Result<Self> {
+        let labels = labels(features).await;
+        let figures = [
+            ("How many components?", pca.scree()?),
+            ("The photos along the first two components", pca.scatter(features)?),
+        ];
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    title { "Fruits: " (features.manifest().source) }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    header {
+                        h1 { "Image features and PCA" }
+                        p { code { (features.manifest().source) } }
+                    }
+                    (summary(features, pca, labels.len()))
+                    @for (title, figure) in &figures {
+                        section { h2 { (title) } figure { (PreEscaped(figure.svg())) } }
+                    }
+                    (thresholds(pca))
+                    (labels_section(&labels))
+                    (failures(features))
+                    (provenance(features))
+                }
+            }
+        };
+        Ok(Report {
+            html: page.into_string(),
+        })
+    }
+
+    /// The page as HTML text.
+    pub fn html(&self) -> &str {
+        &self.html
+    }
+
+    /// Writes the page to a file.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub async fn write(&self, path: &str) -> Result<()> {
+        store::write(path, self.html.clone().into()).await
+    }
+}
+
+struct Label<'a> {
+    name: &'a str,
+    photos: usize,
+    /// Paths and pictures of the first photos.
+    samples: Vec<(&'a str, Option<String>)>,
+}
+
+async fn labels(features: &Features) -> Vec<Label<'_>> {
+    let mut paths: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (label, path) in features.labels().into_iter().zip(features.paths()) {
+        paths.entry(label).or_default().push(path);
+    }
+    let mut labels = Vec::new();
+    for (name, paths) in paths {
+        // Spread over the label's photos, since neighbours are often alike.
+        let count = paths.len().min(SAMPLES);
+        let mut samples = Vec::new();
+        for path in (0..count).map(|i| paths[i * paths.len() / count]) {
+            samples.push((path, thumbnail(path, THUMBNAIL_SIDE).await.ok()));
+        }
+        labels.push(Label {
+            name,
+            photos: paths.len(),
+            samples,
+        });
+    }
+    labels
+}
+
+fn summary(features: &Features, pca: &Pca, labels: usize) -> Markup {
+    let elapsed = features.manifest().timings.elapsed;
+    let photos = features.len() + features.failures().len();
+    html! {
+        section.tiles {
+            (tile(&features.len().to_string(), "photos"))
+            (tile(&labels.to_string(), "labels"))
+            (tile(&features.failures().len().to_string(), "failures"))
+            (tile(&format!("{:.1}", photos as f64 / elapsed.max(1e-9)), "photos/s"))
+            (tile(&pca.components_for(0.9999).to_string(), "components for 99.99 %"))
+        }
+    }
+}
+
+fn tile(value: &str, name: &str) -> Markup {
+    html! { div.tile { strong { (value) } span { (name) } } }
+}
+
+fn thresholds(pca: &Pca) -> Markup {
+    let most = pca.explained_variance().len();
+    html! {
+        section {
+            table {
+                thead { tr { th { "Share of the variance" } th.number { "Components" } th.number { "Share of those there are" } } }
+                tbody {
+                    @for share in THRESHOLDS {
+                        @let k = pca.components_for(share);
+                        tr {
+                            td { (percent(share)) " %" }
+                            td.number { (k) }
+                            td.number { (format!("{:.0} %", 100.0 * k as f64 / most as f64)) }
+                        }
+                    }
+                }
+            }
+            p.note {
+                (pca.n()) " photos of " (pca.mean().len()) " features have " (most) " components"
+                @if most == pca.n() - 1 { ": one less than photos. So k at 99.99 % mostly counts photos; more photos raise it." }
+                @else { "." }
+            }
+        }
+    }
+}
+
+fn labels_section(labels: &[Label]) -> Markup {
+    html! {
+        section {
+            h2 { "Labels" }
+            table {
+                thead { tr { th { "Label" } th.number { "Photos" } th { "Samples" } } }
+                tbody {
+                    @for label in labels {
+                        tr {
+                            td { (label.name) }
+                            td.number { (label.photos) }
+                            td.samples {
+                                @for (path, picture) in &label.samples {
+                                    @match picture {
+                                        Some(picture) => img src=(picture) alt=(label.name) title=(path);
+                                        None => span.missing title=(path) { "?" }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn failures(features: &Features) -> Markup {
+    let failures = features.failures();
+    html! {
+        section {
+            h2 { "Failures" }
+            @if failures.is_empty() {
+                p { "Every photo has features." }
+            } @else {
+                table {
+                    thead { tr { th { "Photo" } th { "Step" } th { "Why" } } }
+                    tbody {
+                        @for failure in failures.iter().take(FAILURES_SHOWN) {
+                            tr { td.path { (failure.path) } td { (failure.step) } td { (failure.message) } }
+                        }
+                    }
+                }
+                @if failures.len() > FAILURES_SHOWN {
+                    p.note { "and " (failures.len() - FAILURES_SHOWN) " more" }
+                }
+            }
+        }
+    }
+}
+
+fn provenance(features: &Features) -> Markup {
+    let manifest = features.manifest();
+    let seconds = |seconds: f64| format!("{seconds:.2} s");
+    html! {
+        section {
+            h2 { "How it was made" }
+            dl {
+                dt { "Network" } dd { (manifest.model) ", weights SHA-256 " code { (manifest.weights_sha256) } }
+                dt { "Pixels" } dd { (manifest.preprocessing) }
+                dt { "Time" } dd {
+                    (seconds(manifest.timings.elapsed)) " in all; network " (seconds(manifest.timings.infer))
+                    ", decoding " (seconds(manifest.timings.decode)) " (sum over threads), waiting for bytes "
+                    (seconds(manifest.timings.read)) " (sum over reads)"
+                }
+                dt { "Software" } dd { "fruits-core " (manifest.version) }
+            }
+        }
+    }
+}

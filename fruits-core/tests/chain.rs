@@ -1,0 +1,145 @@
+//! Photos to features to PCA to report, with bad photos among them.
+
+use std::fs;
+use std::path::Path;
+
+use fruits_core::prelude::*;
+use fruits_core::{ErrorKind, Progress};
+
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data-sample");
+
+fn model() -> Option<MobileNetV2> {
+    MobileNetV2::imagenet()
+        .inspect_err(|error| eprintln!("skipped: {error}"))
+        .ok()
+}
+
+/// Three views of two labels, and five files that are no photos.
+fn mixed_folder(root: &Path) {
+    for label in ["Banana", "Lemon"] {
+        fs::create_dir(root.join(label)).unwrap();
+        for view in ["view-00.jpg", "view-05.jpg", "view-10.jpg"] {
+            fs::copy(Path::new(SAMPLE).join(label).join(view), root.join(label).join(view)).unwrap();
+        }
+    }
+    let photo = fs::read(Path::new(SAMPLE).join("Kiwi/view-00.jpg")).unwrap();
+    let bad = root.join("Bad <b>");
+    fs::create_dir(&bad).unwrap();
+    fs::write(bad.join("cut.jpg"), &photo[..photo.len() / 2]).unwrap();
+    fs::write(bad.join("empty.jpg"), "").unwrap();
+    fs::write(bad.join("page.jpg"), "<html><script>alert(1)</script>").unwrap();
+    fs::write(bad.join("tiff.png"), b"II*\0\x08\0\0\0\0\0\0\0").unwrap();
+    fs::write(bad.join("noise.png"), b"\x89PNG\r\n\x1a\nnoise").unwrap();
+}
+
+#[tokio::test]
+async fn the_whole_chain_with_bad_photos() {
+    let Some(model) = model() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let (photos_folder, out) = (root.path().join("photos"), root.path().join("out"));
+    fs::create_dir(&photos_folder).unwrap();
+    mixed_folder(&photos_folder);
+    let out = out.to_str().unwrap();
+
+    let photos = ImageFolder::open(photos_folder.to_str().unwrap()).await.unwrap();
+    let (sender, progress) = std::sync::mpsc::channel::<Progress>();
+    let extraction = photos.extraction(&model).on_progress(move |p| sender.send(*p).unwrap());
+    let features = extraction.run().await.unwrap();
+    let last = progress.into_iter().last().unwrap();
+    assert_eq!((last.done, last.failed, last.total), (6, 5, 11));
+
+    assert_eq!((features.len(), features.failures().len()), (6, 5));
+    assert_eq!(features.matrix().dim(), (6, 1280));
+    assert_eq!(
+        features.labels(),
+        ["Banana", "Banana", "Banana", "Lemon", "Lemon", "Lemon"]
+    );
+    assert!(
+        features.failures().iter().all(|failure| failure.step == "decode"),
+        "{:?}",
+        features.failures()
+    );
+    assert_eq!(features.failures_table().shape(), (5, 3));
+
+    features.write(out).await.unwrap();
+    let again = Features::read(out).await.unwrap();
+    assert_eq!(again.matrix(), features.matrix());
+    assert_eq!(again.table(), features.table());
+    assert_eq!(again.failures(), features.failures());
+
+    // Written as it comes, it is the same.
+    let streamed = root.path().join("streamed");
+    let streamed = streamed.to_str().unwrap();
+    photos
+        .extraction(&model)
+        .run_to(streamed, IfExists::Refuse)
+        .await
+        .unwrap();
+    assert_eq!(Features::read(streamed).await.unwrap().table(), features.table());
+
+    let pca = Pca::fit(&features).unwrap();
+    assert_eq!(pca.explained_variance().len(), 5);
+    let report = Report::new(&features, &pca).await.unwrap();
+    let html = report.html();
+    assert!(html.contains("cut.jpg") && html.contains("Bad &lt;b&gt;") && !html.contains("<script"));
+    assert_eq!(html.matches("<svg ").count(), 2);
+    assert_eq!(html.matches("data:image/jpeg;base64,").count(), 6);
+    assert!(!html.contains("src=\"http") && !html.contains("href=\"http"));
+
+    let folder = root.path().join("pca");
+    pca.write(folder.to_str().unwrap(), &features, IfExists::Refuse)
+        .await
+        .unwrap();
+    assert_eq!(Pca::read(folder.to_str().unwrap()).await.unwrap(), pca);
+}
+
+#[tokio::test]
+async fn outputs_are_whole_or_refused() {
+    let Some(model) = model() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let photos = root.path().join("photos");
+    fs::create_dir(&photos).unwrap();
+    mixed_folder(&photos);
+    let photos = ImageFolder::open(photos.to_str().unwrap()).await.unwrap();
+    let out_path = root.path().join("out");
+    let out = out_path.to_str().unwrap();
+
+    let too_many = photos
+        .extraction(&model)
+        .max_failures(4)
+        .run_to(out, IfExists::Refuse)
+        .await
+        .unwrap_err();
+    assert_eq!(too_many.kind(), ErrorKind::TooManyFailures);
+    assert_eq!(Features::read(out).await.unwrap_err().kind(), ErrorKind::NotFound);
+
+    let features = photos.features(&model).await.unwrap();
+    features.write(out).await.unwrap();
+    assert_eq!(features.write(out).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    features.write_with(out, IfExists::Replace).await.unwrap();
+    assert_eq!(Features::read(out).await.unwrap().len(), 6);
+
+    fs::write(out_path.join("diary.txt"), "mine").unwrap();
+    let refused = features.write_with(out, IfExists::Replace).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+    assert_eq!(Features::read(out).await.unwrap().len(), 6);
+
+    fs::remove_file(out_path.join("_SUCCESS")).unwrap();
+    assert_eq!(Features::read(out).await.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn weights_that_do_not_fit_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("weights.safetensors");
+    assert_eq!(MobileNetV2::from_file(&path).unwrap_err().kind(), ErrorKind::NotFound);
+    fs::write(&path, "not weights").unwrap();
+    assert_eq!(MobileNetV2::from_file(&path).unwrap_err().kind(), ErrorKind::Invalid);
+    fs::write(
+        &path,
+        safetensors::serialize(Vec::<(String, safetensors::tensor::TensorView)>::new(), None).unwrap(),
+    )
+    .unwrap();
+    let error = MobileNetV2::from_file(&path).unwrap_err();
+    assert!(error.message().contains("missing"), "{error}");
+}

@@ -1,0 +1,117 @@
+//! What ImageFolder and the local store find, and what they survive.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use fruits_core::store::{self, Store};
+use fruits_core::{ErrorKind, ImageFolder};
+use futures::StreamExt;
+
+fn touch(root: &Path, name: &str) {
+    let path = root.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, name).unwrap();
+}
+
+fn location(root: &Path) -> &str {
+    root.to_str().unwrap()
+}
+
+#[tokio::test]
+async fn photos_come_in_the_order_of_s3_with_their_labels() {
+    let root = tempfile::tempdir().unwrap();
+    let names = [
+        "b/2.jpg",
+        "b/10.PNG",
+        "b-c/1.jpeg",
+        "b.jpg",
+        "é/ü \"<x>\n.jpg",
+        "deep/er/est/1.jpg",
+    ];
+    for name in names
+        .iter()
+        .chain(&["b/notes.txt", ".git/1.jpg", "_tmp/1.jpg", "b/_x.jpg"])
+    {
+        touch(root.path(), name);
+    }
+    let photos = ImageFolder::open(location(root.path())).await.unwrap();
+    let keys: Vec<&str> = photos.photos().iter().map(|photo| photo.key.as_str()).collect();
+    let mut sorted = names.to_vec();
+    sorted.sort_by_key(|name| name.as_bytes());
+    assert_eq!(keys, sorted);
+    let counts = photos.counts();
+    assert_eq!((counts["b"], counts["b-c"], counts["é"], counts["est"]), (2, 1, 1, 1));
+    for photo in photos.photos() {
+        assert_eq!(fs::read_to_string(&photo.path).unwrap(), photo.key);
+        assert_eq!(photo.size, photo.key.len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn links_are_followed_and_loops_survived() {
+    let root = tempfile::tempdir().unwrap();
+    touch(root.path(), "a/1.jpg");
+    symlink(root.path().join("a"), root.path().join("linked")).unwrap();
+    symlink(root.path(), root.path().join("a/up")).unwrap();
+    symlink("nowhere", root.path().join("a/2.jpg")).unwrap();
+    let photos = ImageFolder::open(location(root.path())).await.unwrap();
+    let labels: Vec<&str> = photos.photos().iter().map(|photo| photo.label.as_str()).collect();
+    assert_eq!(labels, ["a", "linked"]);
+    assert_eq!(
+        photos.failures().len(),
+        2,
+        "the dangling link, seen through both folders"
+    );
+    assert_eq!(photos.failures()[0].step, "list");
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_utf8_is_a_failure() {
+    let root = tempfile::tempdir().unwrap();
+    touch(root.path(), "a/1.jpg");
+    fs::write(
+        root.path().join("a").join(std::ffi::OsStr::from_bytes(b"\xff.jpg")),
+        "x",
+    )
+    .unwrap();
+    let photos = ImageFolder::open(location(root.path())).await.unwrap();
+    assert_eq!((photos.len(), photos.failures().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_is_no_folder_of_photos_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let kind = async |location: &str| ImageFolder::open(location).await.unwrap_err().kind();
+    assert_eq!(kind(location(root.path())).await, ErrorKind::NotFound);
+    assert_eq!(kind(location(&root.path().join("missing"))).await, ErrorKind::NotFound);
+    touch(root.path(), "file.jpg");
+    assert_eq!(kind(location(&root.path().join("file.jpg"))).await, ErrorKind::Invalid);
+    assert_eq!(kind("gopher://photos").await, ErrorKind::Unsupported);
+    assert_eq!(kind("").await, ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn the_store_reads_within_limits_and_writes_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let store = store::open(location(&root.path().join("new"))).unwrap();
+    assert_eq!(list(&*store).await, Err(ErrorKind::NotFound));
+    store.put("a/b.bin", "12345".into()).await.unwrap();
+    store.put("a/b.bin", "123456".into()).await.unwrap();
+    assert_eq!(list(&*store).await, Ok(vec!["a/b.bin".to_owned()]));
+    assert_eq!(store.get("a/b.bin", 6).await.unwrap(), "123456");
+    assert_eq!(store.get("a/b.bin", 5).await.unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(store.get("a/c.bin", 5).await.unwrap_err().kind(), ErrorKind::NotFound);
+    store.delete("a/b.bin").await.unwrap();
+    store.delete("a/b.bin").await.unwrap();
+    assert_eq!(list(&*store).await, Ok(vec![]));
+}
+
+async fn list(store: &dyn Store) -> Result<Vec<String>, ErrorKind> {
+    let entries: Vec<_> = store.list().collect().await;
+    entries
+        .into_iter()
+        .map(|entry| entry.map(|e| e.key).map_err(|e| e.kind()))
+        .collect()
+}

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Every check of the project. Installs what it misses; quick when run again.
+source "$(dirname "${BASH_SOURCE[0]}")/../bootstrap/env.sh"
+cd "$REPO"
+
+"$REPO/bootstrap/weights.sh"
+export FRUITS_WEIGHTS=$FRUITS_DATA/mobilenet_v2.safetensors
+
+say "format, lints, documentation"
+cargo fmt --all --check
+cargo clippy --quiet --workspace --all-targets -- -D warnings
+RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
+
+say "Rust tests"
+cargo test --workspace
+
+say "end-to-end tests"
+"$REPO/bootstrap/kernel/install.sh" "$VENV"
+jupyter_data=$VENV/share/jupyter
+venv tests "$REPO/tests/requirements.txt"
+JUPYTER_PATH=$jupyter_data FRUITS="$CARGO_TARGET_DIR/$CARGO_BUILD_TARGET/debug/fruits" \
+    "$VENV/bin/python" -m pytest -q "$REPO/tests"

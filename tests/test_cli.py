@@ -1,0 +1,71 @@
+"""The binary as a user and other programs see it."""
+
+import shutil
+
+import duckdb
+import numpy
+import pandas
+import pyarrow.parquet
+from conftest import SAMPLE, run
+
+
+def test_other_tools_read_the_features(features_of):
+    out = features_of(SAMPLE)
+    frame = pandas.read_parquet(out)
+    assert list(frame.columns) == ["path", "label", "features"]
+    assert len(frame) == 96 and sorted(set(frame.label)) == sorted(path.name for path in SAMPLE.iterdir() if path.is_dir())
+    matrix = numpy.stack(frame.features)
+    assert matrix.shape == (96, 1280) and matrix.dtype == numpy.float32
+    assert all(path == str(SAMPLE / label / path.rsplit("/", 1)[1]) for path, label in zip(frame.path, frame.label))
+
+    rows = duckdb.sql(f"select path, typeof(features), len(features), features from '{out}/*.parquet' order by path").fetchall()
+    assert [row[0] for row in rows] == sorted(frame.path)
+    assert {row[1:3] for row in rows} == {("FLOAT[]", 1280)}
+    assert numpy.array_equal(numpy.array([row[3] for row in rows], dtype=numpy.float32), matrix)
+
+    assert pyarrow.parquet.read_schema(next(out.glob("*.parquet"))).field("features").type.value_type == "float"
+
+
+def test_pca_ends_with_json_and_reads_back(features_of, tmp_path):
+    answer = run("pca", features_of(SAMPLE), "--out", tmp_path / "pca", "--json").json
+    ratios = answer["explained_variance_ratio"]
+    assert answer["n"] == 96 and len(ratios) == 95 and abs(sum(ratios) - 1) < 1e-12
+    assert list(answer["components_for"]) == ["0.9", "0.95", "0.99", "0.999", "0.9999"]
+    cumulative = numpy.cumsum(ratios)
+    for share, k in answer["components_for"].items():
+        assert k == int(numpy.argmax(cumulative >= float(share))) + 1
+    projection = pandas.read_parquet(tmp_path / "pca" / "projection.parquet")
+    assert numpy.stack(projection.projection).shape == (96, 95)
+
+
+def test_report_is_one_file_that_needs_no_network(features_of, tmp_path):
+    run("report", features_of(SAMPLE), "--out", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg ") == 2 and page.count("data:image/jpeg") == 36
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_a_bad_photo_is_a_row(tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(SAMPLE / "Kiwi", photos / "Kiwi")
+    (photos / "Kiwi" / "bad.jpg").write_text("no photo")
+    answer = run("features", photos, "--out", tmp_path / "out", "--json").json
+    assert (answer["photos"], answer["failures"]) == (16, 1)
+    failures = pandas.read_json(tmp_path / "out" / "_failures.jsonl", lines=True)
+    assert failures.path[0].endswith("bad.jpg") and failures.step[0] == "decode" and "no photo" in failures.message[0]
+    stopped = run("features", photos, "--out", tmp_path / "stopped", "--max-failures", "0", status=1)
+    assert "1 photos failed" in stopped.stderr and not (tmp_path / "stopped" / "_SUCCESS").exists()
+
+
+def test_mistakes_are_sentences(features_of, tmp_path):
+    def says(*arguments):
+        return run(*arguments, status=1).stderr
+
+    out = tmp_path / "out"
+    assert "No such file" in says("features", tmp_path / "missing", "--out", out)
+    assert "no .jpg" in says("features", tmp_path, "--out", out)
+    assert "s3:// locations" in says("features", "s3://bucket/photos", "--out", out)
+    assert "bootstrap/weights.sh" in says("features", SAMPLE, "--out", out, "--weights", tmp_path / "none")
+    assert "not empty" in says("features", SAMPLE, "--out", features_of(SAMPLE))
+    assert "No such file" in says("pca", tmp_path / "missing", "--out", out)
+    assert run("features", SAMPLE, status=2).stderr.count("--out")
