@@ -81,7 +81,7 @@ pub enum ErrorKind {
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let error = Features::read("no/such/folder").await.unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::NotFound);
-/// assert!(error.to_string().contains("no/such/folder: read: "));
+/// assert!(error.to_string().contains("no/such/folder/_manifest.json: read: "));
 /// # });
 /// ```
 pub struct Error(Box<Inner>);

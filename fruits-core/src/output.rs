@@ -63,7 +63,7 @@ pub(crate) async fn begin(store: &dyn Store, if_exists: IfExists) -> Result<()> 
 
 /// The names that outputs of this crate are made of.
 fn is_ours(key: &str) -> bool {
-    !key.contains('/') && (key.ends_with(".parquet") || key.starts_with('_'))
+    !key.contains('/') && (key.ends_with(".parquet") || key.ends_with(".safetensors") || key.starts_with('_'))
 }
 
 /// Writes the manifest and the mark that all is there.

@@ -22,7 +22,7 @@ fn golden_features() -> Vec<(String, Vec<f32>)> {
         .iter()
         .map(|(key, view)| (key.to_owned(), floats(view.data())))
         .collect();
-    golden.sort();
+    golden.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(golden.len(), 12);
     golden
 }

@@ -38,7 +38,7 @@ fn components_are_orthonormal_and_variances_are_those_of_projections() {
         let pca = fit(&data);
         assert_eq!(pca.explained_variance().len(), (n - 1).min(d));
         let gram = pca.components().dot(&pca.components().t());
-        let identity = Array2::eye(gram.nrows());
+        let identity = Array2::<f64>::eye(gram.nrows());
         assert!((gram - identity).iter().all(|x| x.abs() < 1e-10), "{n} x {d}");
         let projected = pca.transform(&data);
         assert_close(&projected.var_axis(Axis(0), 1.0), pca.explained_variance(), 1e-9);

@@ -1,7 +1,9 @@
-//! A PCA as a folder: `components.parquet`, `projection.parquet`, the manifest, and `_SUCCESS` last.
+//! A PCA as a folder: tables for people, `pca.safetensors` for reading it back, the manifest, and `_SUCCESS` last.
 
-use ndarray::{Array1, Array2};
+use bytes::Bytes;
+use ndarray::Array1;
 use polars::prelude::*;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::Pca;
@@ -12,17 +14,14 @@ use crate::{store, table};
 
 const COMPONENTS: &str = "components.parquet";
 const PROJECTION: &str = "projection.parquet";
+const STATE: &str = "pca.safetensors";
 
-/// What the tables do not hold.
+/// What is no array.
 #[derive(Serialize, Deserialize)]
 struct Manifest {
     version: String,
     n: usize,
-    total_variance: f64,
     centre_projection: bool,
-    mean: Vec<f64>,
-    scale: Option<Vec<f64>>,
-    explained_variance: Vec<f64>,
 }
 
 impl Pca {
@@ -58,7 +57,8 @@ impl Pca {
         DataFrame::new(features.len(), columns).map_err(|error| Error::from_source(Step::Pca, "projection", error))
     }
 
-    /// Writes the PCA, and the coordinates of `features`, to a folder.
+    /// Writes the PCA, and the coordinates of `features`, to a folder: `components.parquet` and `projection.parquet` (see
+    /// [`components_table`](Self::components_table) and [`projection_table`](Self::projection_table)), `pca.safetensors`.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] as `if_exists` says; as [`project`](Pca::project).
@@ -73,14 +73,11 @@ impl Pca {
             let file = table::to_parquet(&mut table, &store.uri(key))?;
             store.put(key, file).await?;
         }
+        store.put(STATE, self.state(&store.uri(STATE))?).await?;
         let manifest = Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             n: self.n,
-            total_variance: self.total_variance,
             centre_projection: self.centre_projection,
-            mean: self.mean.to_vec(),
-            scale: self.scale.as_ref().map(|scale| scale.to_vec()),
-            explained_variance: self.explained_variance.to_vec(),
         };
         output::finish(&*store, &manifest).await
     }
@@ -93,24 +90,80 @@ impl Pca {
     pub async fn read(location: &str) -> Result<Self> {
         let store = store::open(location)?;
         let manifest: Manifest = output::manifest(&*store).await?;
-        let uri = store.uri(COMPONENTS);
-        let table = table::from_parquet(store.get(COMPONENTS, output::MAX_FILE).await?, &uri)?;
-        let components: Array2<f64> = table
-            .column("vector")
-            .and_then(|column| table::matrix::<Float64Type>(column, Some(manifest.mean.len())))
-            .map_err(|error| Error::from_source(Step::Read, &uri, error))?;
-        if components.nrows() > manifest.explained_variance.len() || components.is_empty() {
-            let message = "the components do not go with the manifest";
-            return Err(Error::new(ErrorKind::Invalid, Step::Read, uri, message));
+        let uri = store.uri(STATE);
+        let file = store.get(STATE, output::MAX_FILE).await?;
+        let state = SafeTensors::deserialize(&file).map_err(|error| Error::from_source(Step::Read, &uri, error))?;
+        let invalid = |what: &str| {
+            Error::new(
+                ErrorKind::Invalid,
+                Step::Read,
+                &uri,
+                format!("{what} is missing or damaged"),
+            )
+        };
+        let vector = |name: &str| state.tensor(name).ok().and_then(floats).map(Array1::from);
+
+        let mean = vector("mean").ok_or_else(|| invalid("mean"))?;
+        let explained_variance = vector("explained_variance").ok_or_else(|| invalid("explained_variance"))?;
+        let total_variance = vector("total_variance").ok_or_else(|| invalid("total_variance"))?;
+        let components = vector("components").ok_or_else(|| invalid("components"))?;
+        let kept = components.len() / mean.len().max(1);
+        let components = components
+            .into_shape_with_order((kept, mean.len()))
+            .map_err(|_| invalid("components"))?;
+        let scale = vector("scale");
+        let fits = kept > 0
+            && kept <= explained_variance.len()
+            && total_variance.len() == 1
+            && scale.as_ref().is_none_or(|scale| scale.len() == mean.len());
+        if !fits {
+            return Err(invalid("a tensor of the right shape"));
         }
         Ok(Pca {
             n: manifest.n,
-            mean: manifest.mean.into(),
-            scale: manifest.scale.map(Array1::from),
+            mean,
+            scale,
             components,
-            explained_variance: manifest.explained_variance.into(),
-            total_variance: manifest.total_variance,
+            explained_variance,
+            total_variance: total_variance[0],
             centre_projection: manifest.centre_projection,
         })
     }
+
+    /// All numbers, bit for bit, as a safetensors file.
+    fn state(&self, uri: &str) -> Result<Bytes> {
+        let components: Vec<f64> = self.components.iter().copied().collect();
+        let mut arrays = vec![
+            ("mean", vec![self.mean.len()], bytes(self.mean.iter())),
+            (
+                "explained_variance",
+                vec![self.explained_variance.len()],
+                bytes(self.explained_variance.iter()),
+            ),
+            ("total_variance", vec![1], bytes([self.total_variance].iter())),
+            ("components", self.components.shape().to_vec(), bytes(components.iter())),
+        ];
+        if let Some(scale) = &self.scale {
+            arrays.push(("scale", vec![scale.len()], bytes(scale.iter())));
+        }
+        let failed = |error| Error::from_source(Step::Write, uri, error);
+        let views: Vec<_> = arrays
+            .iter()
+            .map(|(name, shape, data)| Ok((*name, TensorView::new(Dtype::F64, shape.clone(), data)?)))
+            .collect::<Result<_, _>>()
+            .map_err(failed)?;
+        Ok(safetensors::serialize(views, None).map_err(failed)?.into())
+    }
+}
+
+fn bytes<'a>(values: impl Iterator<Item = &'a f64>) -> Vec<u8> {
+    values.flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn floats(view: TensorView) -> Option<Vec<f64>> {
+    let floats = view
+        .data()
+        .chunks_exact(8)
+        .map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap_or_default()));
+    (view.dtype() == Dtype::F64).then(|| floats.collect())
 }

@@ -103,8 +103,8 @@ impl Store for LocalStore {
 fn walk(root: &Path, mut emit: impl FnMut(Result<Entry>) -> bool) {
     for item in WalkDir::new(root).follow_links(true).sort_by(by_key) {
         let entry = match item {
-            Ok(item) if item.file_type().is_file() => entry(root, &item),
             Ok(item) if item.depth() == 0 && !item.file_type().is_dir() => Err(list_error(item.path(), "not a folder")),
+            Ok(item) if item.file_type().is_file() => entry(root, &item),
             Ok(_) => continue,
             Err(error) if error.loop_ancestor().is_some() => continue,
             Err(error) => {
