@@ -8,7 +8,7 @@ PREFIX=${1:-$HOME/.local}
 EVCXR_VERSION=0.22.0
 KIT=$FRUITS_CACHE/kernel
 
-if [ "$(evcxr_jupyter --version 2>/dev/null | grep -o '[0-9.]*$')" != "$EVCXR_VERSION" ]; then
+if ! grep -qs "^\"evcxr_jupyter $EVCXR_VERSION " "$FRUITS_CACHE/tools/.crates.toml"; then
     say "building evcxr_jupyter $EVCXR_VERSION (about 15 minutes on two cores, once)"
     env -u RUSTFLAGS -u CARGO_BUILD_TARGET CARGO_TARGET_DIR="$FRUITS_CACHE/tools-target" \
         cargo install --quiet --locked --root "$FRUITS_CACHE/tools" --version "$EVCXR_VERSION" evcxr_jupyter
@@ -29,7 +29,7 @@ cat >"$KIT/config/evcxr.toml" <<EOF
 opt_level = "0"
 
 [dependencies]
-fruits-core = { path = "$REPO/fruits-core" }
+fruits-core = { package = "fruits-kernel", path = "$REPO/bootstrap/kernel/facade" }
 tokio = "1"
 EOF
 cat >"$KIT/prebuild/Cargo.toml" <<EOF
@@ -51,7 +51,7 @@ incremental = true
 overflow-checks = true
 
 [dependencies]
-fruits-core = { path = "$REPO/fruits-core" }
+fruits-core = { package = "fruits-kernel", path = "$REPO/bootstrap/kernel/facade" }
 tokio = "1"
 
 [workspace]

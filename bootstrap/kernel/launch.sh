@@ -15,5 +15,7 @@ for profile in "debug" "$FRUITS_TARGET/debug"; do
     done
 done
 
-export EVCXR_TMPDIR=$session EVCXR_CONFIG_DIR=$KIT/config
+# Cells link fruits-core and Rust's standard library dynamically, and evcxr loads them from another folder than they were linked for.
+LD_LIBRARY_PATH=$session/target/$FRUITS_TARGET/debug/deps:$(rustc --print target-libdir)
+export LD_LIBRARY_PATH EVCXR_TMPDIR=$session EVCXR_CONFIG_DIR=$KIT/config
 evcxr_jupyter --control_file "$1"
