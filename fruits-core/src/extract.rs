@@ -23,7 +23,7 @@ use crate::store;
 /// Photos that are read at the same time.
 const READ_AHEAD: usize = 32;
 /// Photos that the network takes at once.
-const BATCH: usize = 16;
+const BATCH: usize = 4;
 /// Batches that wait for the network.
 const BATCHES_AHEAD: usize = 1;
 /// Time between two calls of `on_progress`.
@@ -188,7 +188,7 @@ impl Extraction {
     ) -> Result<(Vec<Failure>, Manifest)> {
         let start = Instant::now();
         let clocks = Arc::new(Clocks::default());
-        let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
+        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
 
         let photos = stream::iter(self.folder.photos().to_vec());
         let store = self.folder.store();
@@ -226,6 +226,17 @@ impl Extraction {
             Ok(())
         };
 
+        let infer = |batch: Vec<(Photo, Result<RgbImage>)>| {
+            let (model, clocks) = (self.model.clone(), clocks.clone());
+            async move {
+                let (photos, pixels, failures) = split(batch);
+                let work = move || clocks.infer.time(|| model.features(&pixels));
+                let matrix = tokio::task::spawn_blocking(work)
+                    .await
+                    .map_err(|panic| Error::from_source(Step::Infer, "", std::io::Error::other(panic)))??;
+                Ok::<_, Error>((photos, matrix, failures))
+            }
+        };
         let mut failures = self.folder.failures().to_vec();
         let mut progress = Progress {
             done: 0,
@@ -234,16 +245,15 @@ impl Extraction {
             elapsed: Duration::ZERO,
         };
         let consume = async {
-            while let Some(batch) = batches.recv().await {
-                let (photos, pixels) = split(batch, &mut failures);
+            let batches = stream::unfold(batches, async |mut batches| Some((batches.recv().await?, batches)));
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            let mut inferred = std::pin::pin!(batches.map(infer).buffered(threads));
+            while let Some(batch) = inferred.next().await {
+                let (photos, matrix, failed) = batch?;
+                failures.extend(failed);
                 if failures.len() > self.max_failures {
                     return Err(too_many(&failures, self.max_failures));
                 }
-                let (model, clocks) = (self.model.clone(), clocks.clone());
-                let work = move || clocks.infer.time(|| model.features(&pixels));
-                let matrix = tokio::task::spawn_blocking(work)
-                    .await
-                    .map_err(|panic| Error::from_source(Step::Infer, "", std::io::Error::other(panic)))??;
                 let paths: Vec<&str> = photos.iter().map(|photo| photo.path.as_str()).collect();
                 let labels: Vec<&str> = photos.iter().map(|photo| photo.label.as_str()).collect();
                 consume(features::rows(&paths, &labels, &matrix)?).await?;
@@ -280,18 +290,18 @@ impl Extraction {
 }
 
 /// Parts the photos that have pixels from those that failed.
-fn split(batch: Vec<(Photo, Result<RgbImage>)>, failures: &mut Vec<Failure>) -> (Vec<Photo>, Vec<RgbImage>) {
-    let mut decoded = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-    for (photo, pixels) in batch {
-        match pixels {
-            Ok(pixels) => {
-                decoded.0.push(photo);
-                decoded.1.push(pixels);
+fn split(batch: Vec<(Photo, Result<RgbImage>)>) -> (Vec<Photo>, Vec<RgbImage>, Vec<Failure>) {
+    let (mut photos, mut pixels, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for (photo, result) in batch {
+        match result {
+            Ok(image) => {
+                photos.push(photo);
+                pixels.push(image);
             }
             Err(error) => failures.push(Failure::new(photo.path, &error)),
         }
     }
-    decoded
+    (photos, pixels, failures)
 }
 
 fn too_many(failures: &[Failure], limit: usize) -> Error {

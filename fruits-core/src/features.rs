@@ -47,7 +47,7 @@ pub struct Timings {
     pub read: f64,
     /// Decoding and resizing, summed over threads.
     pub decode: f64,
-    /// In the network.
+    /// In the network, summed over threads.
     pub infer: f64,
 }
 

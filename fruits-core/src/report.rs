@@ -12,8 +12,8 @@ use crate::pca::Pca;
 use crate::store;
 
 /// Photos shown of each label.
-const SAMPLES: usize = 6;
-const THUMBNAIL_SIDE: u32 = 72;
+const SAMPLES: usize = 5;
+const THUMBNAIL_SIDE: u32 = 56;
 /// Failures that are listed; more are counted.
 const FAILURES_SHOWN: usize = 200;
 
@@ -43,10 +43,7 @@ impl Report {
     /// If the PCA was not fitted to features of this kind, or keeps fewer than two components.
     pub async fn new(features: &Features, pca: &Pca) -> Result<Self> {
         let labels = labels(features).await;
-        let figures = [
-            ("How many components?", pca.scree()?),
-            ("The photos along the first two components", pca.scatter(features)?),
-        ];
+        let (scree, scatter) = (pca.scree()?, pca.scatter(features)?);
         let page = html! {
             (DOCTYPE)
             html lang="en" {
@@ -62,10 +59,15 @@ impl Report {
                         p { code { (features.manifest().source) } }
                     }
                     (summary(features, pca, labels.len()))
-                    @for (title, figure) in &figures {
-                        section { h2 { (title) } figure { (PreEscaped(figure.svg())) } }
+                    section {
+                        h2 { "How many components?" }
+                        figure { (PreEscaped(scree.svg())) }
+                        (thresholds(pca))
                     }
-                    (thresholds(pca))
+                    section {
+                        h2 { "The photos along the first two components" }
+                        figure { (PreEscaped(scatter.svg())) }
+                    }
                     (labels_section(&labels))
                     (failures(features))
                     (provenance(features))
@@ -129,7 +131,7 @@ fn summary(features: &Features, pca: &Pca, labels: usize) -> Markup {
             (tile(&labels.to_string(), "labels"))
             (tile(&features.failures().len().to_string(), "failures"))
             (tile(&format!("{:.1}", photos as f64 / elapsed.max(1e-9)), "photos/s"))
-            (tile(&pca.components_for(0.9999).to_string(), "components for 99.99 %"))
+            (tile(&pca.components_for(0.9999).to_string(), "components for 99.99\u{a0}%"))
         }
     }
 }
@@ -141,25 +143,23 @@ fn tile(value: &str, name: &str) -> Markup {
 fn thresholds(pca: &Pca) -> Markup {
     let most = pca.explained_variance().len();
     html! {
-        section {
-            table {
-                thead { tr { th { "Share of the variance" } th.number { "Components" } th.number { "Share of those there are" } } }
-                tbody {
-                    @for share in THRESHOLDS {
-                        @let k = pca.components_for(share);
-                        tr {
-                            td { (percent(share)) " %" }
-                            td.number { (k) }
-                            td.number { (format!("{:.0} %", 100.0 * k as f64 / most as f64)) }
-                        }
+        table {
+            thead { tr { th { "Share of the variance" } th.number { "Components" } th.number { "Share of those there are" } } }
+            tbody {
+                @for share in THRESHOLDS {
+                    @let k = pca.components_for(share);
+                    tr {
+                        td { (percent(share)) " %" }
+                        td.number { (k) }
+                        td.number { (format!("{:.0} %", 100.0 * k as f64 / most as f64)) }
                     }
                 }
             }
-            p.note {
-                (pca.n()) " photos of " (pca.mean().len()) " features have " (most) " components"
-                @if most == pca.n() - 1 { ": one less than photos. So k at 99.99 % mostly counts photos; more photos raise it." }
-                @else { "." }
-            }
+        }
+        p.note {
+            (pca.n()) " photos of " (pca.mean().len()) " features have " (most) " components"
+            @if most == pca.n() - 1 { ": one less than photos. So k at 99.99 % mostly counts photos; more photos raise it." }
+            @else { "." }
         }
     }
 }
@@ -168,20 +168,14 @@ fn labels_section(labels: &[Label]) -> Markup {
     html! {
         section {
             h2 { "Labels" }
-            table {
-                thead { tr { th { "Label" } th.number { "Photos" } th { "Samples" } } }
-                tbody {
-                    @for label in labels {
-                        tr {
-                            td { (label.name) }
-                            td.number { (label.photos) }
-                            td.samples {
-                                @for (path, picture) in &label.samples {
-                                    @match picture {
-                                        Some(picture) => img src=(picture) alt=(label.name) title=(path);
-                                        None => span.missing title=(path) { "?" }
-                                    }
-                                }
+            div.labels {
+                @for label in labels {
+                    div {
+                        p { strong { (label.name) } " " span.note { (label.photos) " photos" } }
+                        @for (path, picture) in &label.samples {
+                            @match picture {
+                                Some(picture) => img src=(picture) alt=(label.name) title=(path);
+                                None => span.missing title=(path) { "?" }
                             }
                         }
                     }
@@ -226,7 +220,7 @@ fn provenance(features: &Features) -> Markup {
                 dt { "Pixels" } dd { (manifest.preprocessing) }
                 dt { "Time" } dd {
                     (seconds(manifest.timings.elapsed)) " in all; network " (seconds(manifest.timings.infer))
-                    ", decoding " (seconds(manifest.timings.decode)) " (sum over threads), waiting for bytes "
+                    ", decoding " (seconds(manifest.timings.decode)) " (sums over threads), waiting for bytes "
                     (seconds(manifest.timings.read)) " (sum over reads)"
                 }
                 dt { "Software" } dd { "fruits-core " (manifest.version) }

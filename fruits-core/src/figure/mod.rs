@@ -9,7 +9,7 @@ use std::fmt;
 
 use plotters::prelude::*;
 
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
 use crate::store;
 pub use scree::THRESHOLDS;
 
@@ -29,15 +29,18 @@ impl Figure {
     where
         for<'a> SVGBackend<'a>: DrawingBackend<ErrorType = E>,
     {
+        let (fine_width, fine_height) = (width * UNITS, height * UNITS);
         let mut svg = String::new();
-        let sheet = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
+        let sheet = SVGBackend::with_string(&mut svg, (fine_width, fine_height)).into_drawing_area();
         sheet
             .fill(&WHITE)
             .and_then(|()| draw(sheet))
-            .map_err(|error| Error::new(crate::ErrorKind::Invalid, Step::Draw, description, error.to_string()))?;
+            .map_err(|error| Error::new(ErrorKind::Invalid, Step::Draw, description, error.to_string()))?;
         let label = maud::html! { (description) }.into_string();
+        let fine = format!("<svg width=\"{fine_width}\" height=\"{fine_height}\" ");
+        let shown = format!("<svg role=\"img\" aria-label=\"{label}\" width=\"{width}\" height=\"{height}\" ");
         Ok(Figure {
-            svg: svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{label}\" "), 1),
+            svg: svg.replacen(&fine, &shown, 1),
         })
     }
 
@@ -61,6 +64,14 @@ impl fmt::Debug for Figure {
     }
 }
 
+/// Drawing units of a pixel. plotters draws on a grid of whole units; on one of pixels, curves would have steps.
+const UNITS: u32 = 8;
+
+/// A length in pixels as drawing units.
+const fn px(pixels: i32) -> i32 {
+    pixels * UNITS as i32
+}
+
 /// What a figure is drawn on.
 type Sheet<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
@@ -69,8 +80,19 @@ const INK: RGBColor = RGBColor(0x33, 0x3a, 0x42);
 /// Ink for what should stay in the background.
 const FAINT: RGBColor = RGBColor(0xe3, 0xe6, 0xea);
 
-fn text(size: u32) -> TextStyle<'static> {
-    ("Helvetica, Arial, sans-serif", size).into_font().color(&INK)
+fn text(size: i32) -> TextStyle<'static> {
+    ("Helvetica, Arial, sans-serif", px(size)).into_font().color(&INK)
+}
+
+/// A line of so many pixels' width.
+fn line(colour: impl Color, width: i32) -> ShapeStyle {
+    colour.stroke_width(px(width) as u32)
+}
+
+/// The number on a tick, without needless digits.
+fn tick(value: &f64) -> String {
+    let rounded = format!("{value:.3}");
+    rounded.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A name from outside as a figure shows it: without control characters, and not longer than `max` characters.

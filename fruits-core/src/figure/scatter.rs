@@ -7,16 +7,16 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::palette::{Shape, mark};
-use super::{FAINT, Figure, INK, shown, text};
+use super::{FAINT, Figure, INK, UNITS, line, px, shown, text, tick};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 use crate::pca::Pca;
 
-const PLOT_WIDTH: u32 = 660;
-const HEIGHT: u32 = 560;
+const PLOT_WIDTH: i32 = 660;
+const HEIGHT: i32 = 560;
 const LEGEND_TOP: i32 = 44;
 const LEGEND_ROW: i32 = 20;
-const LEGEND_COLUMN: u32 = 150;
+const LEGEND_COLUMN: i32 = 164;
 const LABEL_LENGTH: usize = 18;
 
 impl Pca {
@@ -56,9 +56,9 @@ impl Pca {
 }
 
 fn draw(groups: &BTreeMap<&str, Vec<(f64, f64)>>, n: usize, axes: [String; 2]) -> Result<Figure> {
-    let rows = (HEIGHT as i32 - LEGEND_TOP - 20) / LEGEND_ROW;
-    let legend_columns = groups.len().div_ceil(rows as usize).max(1) as u32;
-    let size = (PLOT_WIDTH + LEGEND_COLUMN * legend_columns, HEIGHT);
+    let rows = (HEIGHT - LEGEND_TOP - 20) / LEGEND_ROW;
+    let legend_columns = groups.len().div_ceil(rows as usize).max(1) as i32;
+    let size = ((PLOT_WIDTH + LEGEND_COLUMN * legend_columns) as u32, HEIGHT as u32);
     let description = format!(
         "Scatter plot of {n} photos with {} labels along {} and {}",
         groups.len(),
@@ -66,12 +66,12 @@ fn draw(groups: &BTreeMap<&str, Vec<(f64, f64)>>, n: usize, axes: [String; 2]) -
         axes[1]
     );
     Figure::draw(size, &description, |sheet| {
-        let (plot, legend) = sheet.split_horizontally(PLOT_WIDTH);
+        let (plot, legend) = sheet.split_horizontally(px(PLOT_WIDTH));
         let points = || groups.values().flatten();
         let mut chart = ChartBuilder::on(&plot)
-            .margin(16)
-            .x_label_area_size(44)
-            .y_label_area_size(58)
+            .margin(px(16))
+            .x_label_area_size(px(44))
+            .y_label_area_size(px(58))
             .build_cartesian_2d(range(points().map(|p| p.0)), range(points().map(|p| p.1)))?;
         chart
             .configure_mesh()
@@ -79,9 +79,12 @@ fn draw(groups: &BTreeMap<&str, Vec<(f64, f64)>>, n: usize, axes: [String; 2]) -
             .y_desc(&axes[1])
             .axis_desc_style(text(17))
             .label_style(text(15))
-            .axis_style(INK.mix(0.4))
-            .bold_line_style(FAINT)
+            .x_label_formatter(&tick)
+            .y_label_formatter(&tick)
+            .axis_style(line(INK.mix(0.4), 1))
+            .bold_line_style(line(FAINT, 1))
             .light_line_style(TRANSPARENT)
+            .set_all_tick_mark_size(px(5))
             .x_labels(8)
             .y_labels(8)
             .draw()?;
@@ -101,16 +104,16 @@ fn draw_legend<DB: DrawingBackend>(
     rows: i32,
 ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
     for (index, (label, points)) in groups.iter().enumerate() {
-        let x = 8 + LEGEND_COLUMN as i32 * (index as i32 / rows);
+        let x = 8 + LEGEND_COLUMN * (index as i32 / rows);
         let y = LEGEND_TOP + LEGEND_ROW * (index as i32 % rows);
-        draw_mark(area, (x, y), index, 5.0)?;
+        draw_mark(area, (px(x), px(y)), index, 5.0)?;
         let entry = format!("{} ({})", shown(label, LABEL_LENGTH), points.len());
-        area.draw(&Text::new(entry, (x + 12, y - 6), text(15)))?;
+        area.draw(&Text::new(entry, (px(x + 12), px(y - 6)), text(15)))?;
     }
     Ok(())
 }
 
-/// Draws the mark of a label at a pixel.
+/// Draws the mark of a label at a place in drawing units; the radius is in pixels.
 fn draw_mark<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     (x, y): (i32, i32),
@@ -118,6 +121,7 @@ fn draw_mark<DB: DrawingBackend>(
     radius: f64,
 ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
     let (colour, shape) = mark(index);
+    let radius = radius * f64::from(UNITS);
     let fill = colour.mix(0.75).filled();
     match shape {
         Shape::Circle => area.draw(&Circle::new((x, y), radius.round() as i32, fill)),

@@ -3,11 +3,11 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{FAINT, Figure, INK, text};
+use super::{FAINT, Figure, INK, line, px, text, tick};
 use crate::error::Result;
 use crate::pca::Pca;
 
-const SIZE: (u32, u32) = (860, 480);
+const SIZE: (u32, u32) = (900, 480);
 const BAR: RGBColor = RGBColor(0x1f, 0x6f, 0xb5);
 const LINE: RGBColor = RGBColor(0xe6, 0x7e, 0x14);
 
@@ -38,10 +38,10 @@ impl Pca {
         Figure::draw(SIZE, &description, |sheet| {
             let end = count as f64 + 0.5;
             let mut chart = ChartBuilder::on(&sheet)
-                .margin(16)
-                .x_label_area_size(44)
-                .y_label_area_size(58)
-                .right_y_label_area_size(58)
+                .margin(px(16))
+                .x_label_area_size(px(44))
+                .y_label_area_size(px(58))
+                .right_y_label_area_size(px(58))
                 .build_cartesian_2d(0.5..end, 0.0..ratios[0] * 1.1)?
                 .set_secondary_coord(0.5..end, 0.0..110.0);
             chart
@@ -49,44 +49,48 @@ impl Pca {
                 .disable_x_mesh()
                 .x_desc("Component")
                 .y_desc("Explained variance (%)")
-                .x_label_formatter(&|x| format!("{x:.0}"))
                 .axis_desc_style(text(17))
                 .label_style(text(15))
-                .axis_style(INK.mix(0.4))
-                .bold_line_style(FAINT)
+                .x_label_formatter(&tick)
+                .y_label_formatter(&tick)
+                .axis_style(line(INK.mix(0.4), 1))
+                .bold_line_style(line(FAINT, 1))
                 .light_line_style(TRANSPARENT)
+                .set_all_tick_mark_size(px(5))
                 .draw()?;
             chart
                 .configure_secondary_axes()
                 .y_desc("Cumulative (%)")
-                .y_label_formatter(&|y| {
-                    if *y > 100.0 { String::new() } else { format!("{y:.0}") }
-                })
+                .y_label_formatter(&|y| if *y > 100.0 { String::new() } else { tick(y) })
                 .axis_desc_style(text(17))
                 .label_style(text(15))
-                .axis_style(INK.mix(0.4))
+                .axis_style(line(INK.mix(0.4), 1))
+                .set_all_tick_mark_size(px(5))
                 .draw()?;
             let half = if count > 60 { 0.5 } else { 0.4 };
             chart.draw_series(ratios.iter().enumerate().map(|(i, ratio)| {
                 let x = (i + 1) as f64;
                 Rectangle::new([(x - half, 0.0), (x + half, *ratio)], BAR.mix(0.85).filled())
             }))?;
-            let line = cumulative.iter().enumerate().map(|(i, sum)| ((i + 1) as f64, *sum));
-            chart.draw_secondary_series(LineSeries::new(line, LINE.stroke_width(2)))?;
+            for (_, k) in marks {
+                let foot = [(k as f64, 0.0), (k as f64, cumulative[k - 1])];
+                chart.draw_secondary_series([PathElement::new(foot, line(LINE.mix(0.45), 1))])?;
+                let dot = Circle::new((k as f64, cumulative[k - 1]), px(4), LINE.filled());
+                chart.draw_secondary_series([dot])?;
+            }
+            let sums = cumulative.iter().enumerate().map(|(i, sum)| ((i + 1) as f64, *sum));
+            chart.draw_secondary_series(LineSeries::new(sums, line(LINE, 2)))?;
             for (row, (share, k)) in marks.into_iter().enumerate() {
-                let (x, y) = (k as f64, cumulative[k - 1]);
-                chart.draw_secondary_series([PathElement::new([(x, 0.0), (x, y)], LINE.mix(0.45))])?;
-                chart.draw_secondary_series([Circle::new((x, y), 4, LINE.filled())])?;
                 // The text stands on the side of the mark that has room, a row lower for each mark.
-                let (side, offset) = if x > 0.7 * end {
+                let (side, offset) = if k as f64 > 0.7 * end {
                     (HPos::Right, -6)
                 } else {
                     (HPos::Left, 6)
                 };
                 let style = text(16).pos(Pos::new(side, VPos::Center));
-                let entry = format!("{k} components: {} %", percent(share));
-                let at = (x, 74.0 - 11.0 * row as f64);
-                chart.draw_secondary_series([EmptyElement::at(at) + Text::new(entry, (offset, 0), style)])?;
+                let entry = format!("{} % with {k}", percent(share));
+                let at = (k as f64, 74.0 - 11.0 * row as f64);
+                chart.draw_secondary_series([EmptyElement::at(at) + Text::new(entry, (px(offset), 0), style)])?;
             }
             sheet.present()
         })
