@@ -18,5 +18,8 @@ say "end-to-end tests"
 "$REPO/bootstrap/kernel/install.sh" "$VENV"
 jupyter_data=$VENV/share/jupyter
 venv tests "$REPO/tests/requirements.txt"
+# Built with -Cprefer-dynamic, the binary needs Rust's standard library at run time.
+LD_LIBRARY_PATH=$(rustc --print target-libdir)
+export LD_LIBRARY_PATH
 JUPYTER_PATH=$jupyter_data FRUITS="$CARGO_TARGET_DIR/$CARGO_BUILD_TARGET/debug/fruits" \
     "$VENV/bin/python" -m pytest -q "$REPO/tests"

@@ -57,7 +57,7 @@ def test_a_bad_photo_is_a_row(tmp_path):
     assert "1 photos failed" in stopped.stderr and not (tmp_path / "stopped" / "_SUCCESS").exists()
 
 
-def test_mistakes_are_sentences(features_of, tmp_path):
+def test_mistakes_are_sentences(features_of, tmp_path, monkeypatch):
     def says(*arguments):
         return run(*arguments, status=1).stderr
 
@@ -65,7 +65,8 @@ def test_mistakes_are_sentences(features_of, tmp_path):
     assert "No such file" in says("features", tmp_path / "missing", "--out", out)
     assert "no .jpg" in says("features", tmp_path, "--out", out)
     assert "s3:// locations" in says("features", "s3://bucket/photos", "--out", out)
-    assert "bootstrap/weights.sh" in says("features", SAMPLE, "--out", out, "--weights", tmp_path / "none")
     assert "not empty" in says("features", SAMPLE, "--out", features_of(SAMPLE))
     assert "No such file" in says("pca", tmp_path / "missing", "--out", out)
+    monkeypatch.setenv("FRUITS_WEIGHTS", str(tmp_path / "none"))
+    assert "bootstrap/weights.sh" in says("features", SAMPLE, "--out", out)
     assert run("features", SAMPLE, status=2).stderr.count("--out")

@@ -188,6 +188,7 @@ impl Extraction {
     ) -> Result<(Vec<Failure>, Manifest)> {
         let start = Instant::now();
         let clocks = Arc::new(Clocks::default());
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
 
         let photos = stream::iter(self.folder.photos().to_vec());
@@ -215,7 +216,7 @@ impl Extraction {
                 .map(read)
                 .buffered(READ_AHEAD)
                 .map(decode)
-                .buffered(READ_AHEAD)
+                .buffered(threads)
                 .chunks(BATCH);
             let mut decoded = std::pin::pin!(decoded);
             while let Some(batch) = decoded.next().await {
@@ -246,7 +247,6 @@ impl Extraction {
         };
         let consume = async {
             let batches = stream::unfold(batches, async |mut batches| Some((batches.recv().await?, batches)));
-            let threads = std::thread::available_parallelism().map_or(1, usize::from);
             let mut inferred = std::pin::pin!(batches.map(infer).buffered(threads));
             while let Some(batch) = inferred.next().await {
                 let (photos, matrix, failed) = batch?;

@@ -3,13 +3,16 @@
 use std::io::Cursor;
 
 use image::codecs::png::PngDecoder;
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, RgbImage};
 use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat};
 
 use crate::error::{Error, ErrorKind, Result, Step};
 
 /// Scans of a progressive JPEG; cameras and encoders write about ten, only an attack needs hundreds.
 const MAX_JPEG_SCANS: u32 = 500;
+
+/// Where a PNG's header says how many bits a channel has, and which channels: (16, 0) is 16-bit grey.
+const PNG_DEPTH_AND_COLOUR: std::ops::Range<usize> = 24..26;
 
 /// How large a photo may be. Both are checked before the memory is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +107,7 @@ fn png(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
     let decoder = PngDecoder::with_limits(Cursor::new(bytes), png_limits(limits)).map_err(damaged)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = checked_size(width.into(), height.into(), limits)?;
-    let is_16_bit_grey = decoder.original_color_type() == ExtendedColorType::L16;
+    let is_16_bit_grey = bytes.get(PNG_DEPTH_AND_COLOUR) == Some(&[16, 0]);
     let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
     let pixels = match image {
         DynamicImage::ImageRgb8(rgb) => return Ok(rgb),

@@ -1,6 +1,6 @@
 //! Pillow's bicubic filter for 8-bit images.
 //!
-//! Pillow resamples in two passes, rows first and columns then. Each output pixel is a weighted sum of input pixels; when an image
+//! Pillow resamples in two passes, one along rows and one along columns. Each output pixel is a weighted sum of input pixels; when an image
 //! shrinks, the filter widens so that every input pixel counts. Weights are rounded to integers of 22 fractional bits, and each pass
 //! rounds and clips to 8 bits. Doing the same sums in integers gives the same bytes. (`src/libImaging/Resample.c` of Pillow.)
 
@@ -23,17 +23,25 @@ const A: f64 = -0.5;
 /// If a side of either image is zero.
 pub fn resize(image: &RgbImage, width: u32, height: u32) -> RgbImage {
     assert!(width > 0 && height > 0 && image.width() > 0 && image.height() > 0);
-    let (source_width, source_height) = (image.width() as usize, image.height() as usize);
-    let mut pixels = Cow::Borrowed(image.as_raw().as_slice());
+    let mut image = Cow::Borrowed(image);
+    // Since version 13, Pillow begins with the columns where that saves work; each pass rounds, so the order shows.
+    let columns_first = {
+        let (less_width, less_height) = (
+            i64::from(image.width()) - i64::from(width),
+            i64::from(image.height()) - i64::from(height),
+        );
+        less_height > 0 && less_height > 2 * less_width
+    };
+    if columns_first {
+        image = Cow::Owned(resize_columns(&image, height));
+    }
     if image.width() != width {
-        let weights = Weights::new(source_width, width as usize);
-        pixels = shrink_rows(&pixels, source_width, &weights).into();
+        image = Cow::Owned(resize_rows(&image, width));
     }
     if image.height() != height {
-        let weights = Weights::new(source_height, height as usize);
-        pixels = shrink_columns(&pixels, width as usize * CHANNELS, &weights).into();
+        image = Cow::Owned(resize_columns(&image, height));
     }
-    RgbImage::from_raw(width, height, pixels.into_owned()).expect("both passes fill the whole image")
+    image.into_owned()
 }
 
 /// For each output pixel along one axis: which input pixels count, and how much.
@@ -95,36 +103,44 @@ fn clip(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
-fn shrink_rows(pixels: &[u8], source_width: usize, weights: &Weights) -> Vec<u8> {
-    let rows = pixels.chunks_exact(source_width * CHANNELS);
-    let mut output = Vec::with_capacity(rows.len() * weights.spans.len() * CHANNELS);
-    for row in rows {
-        for (span, values) in weights.iter() {
+/// Gives every row a new width.
+fn resize_rows(image: &RgbImage, width: u32) -> RgbImage {
+    let weights = Weights::new(image.width() as usize, width as usize);
+    let mut output = RgbImage::new(width, image.height());
+    let rows = image.as_raw().chunks_exact(image.width() as usize * CHANNELS);
+    let targets = output.chunks_exact_mut(width as usize * CHANNELS);
+    for (row, target) in rows.zip(targets) {
+        for ((span, values), pixel) in weights.iter().zip(target.chunks_exact_mut(CHANNELS)) {
             let mut sums = [HALF; CHANNELS];
             let inputs = row[span.start * CHANNELS..span.end * CHANNELS].chunks_exact(CHANNELS);
-            for (pixel, weight) in inputs.zip(values) {
-                for (sum, &level) in sums.iter_mut().zip(pixel) {
+            for (input, weight) in inputs.zip(values) {
+                for (sum, &level) in sums.iter_mut().zip(input) {
                     *sum += i32::from(level) * weight;
                 }
             }
-            output.extend(sums.map(clip));
+            pixel.copy_from_slice(&sums.map(clip));
         }
     }
     output
 }
 
-fn shrink_columns(pixels: &[u8], stride: usize, weights: &Weights) -> Vec<u8> {
-    let mut output = Vec::with_capacity(weights.spans.len() * stride);
+/// Gives every column a new height.
+fn resize_columns(image: &RgbImage, height: u32) -> RgbImage {
+    let weights = Weights::new(image.height() as usize, height as usize);
+    let stride = image.width() as usize * CHANNELS;
+    let mut output = RgbImage::new(image.width(), height);
     let mut sums = vec![HALF; stride];
-    for (span, values) in weights.iter() {
+    for ((span, values), target) in weights.iter().zip(output.chunks_exact_mut(stride)) {
         sums.fill(HALF);
-        let rows = pixels[span.start * stride..span.end * stride].chunks_exact(stride);
+        let rows = image.as_raw()[span.start * stride..span.end * stride].chunks_exact(stride);
         for (row, weight) in rows.zip(values) {
             for (sum, &level) in sums.iter_mut().zip(row) {
                 *sum += i32::from(level) * weight;
             }
         }
-        output.extend(sums.iter().map(|&sum| clip(sum)));
+        for (level, &sum) in target.iter_mut().zip(&sums) {
+            *level = clip(sum);
+        }
     }
     output
 }

@@ -124,7 +124,8 @@ fn walk(root: &Path, mut emit: impl FnMut(Result<Entry>) -> bool) {
 fn by_key(a: &DirEntry, b: &DirEntry) -> Ordering {
     let key = |entry: &DirEntry| {
         let mut key = entry.file_name().as_bytes().to_vec();
-        if entry.file_type().is_dir() {
+        // Links are not followed yet when a folder is sorted.
+        if entry.file_type().is_dir() || (entry.path_is_symlink() && entry.path().is_dir()) {
             key.push(b'/');
         }
         key
