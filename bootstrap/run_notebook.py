@@ -15,6 +15,7 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
 KERNEL = "fruits"
+TEMPLATES = pathlib.Path(__file__).parent / "nbconvert"
 
 
 def run(notebook: nbformat.NotebookNode, folder: pathlib.Path) -> str | None:
@@ -47,9 +48,12 @@ def run(notebook: nbformat.NotebookNode, folder: pathlib.Path) -> str | None:
 
 
 def to_html(notebook: nbformat.NotebookNode) -> str:
-    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
-    # Nothing from other hosts: these notebooks need neither MathJax nor RequireJS nor Mermaid.
-    exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = exporter.mermaid_js_url = ""
+    exporter = HTMLExporter(
+        template_name="offline",
+        extra_template_basedirs=[str(TEMPLATES)],
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
     return exporter.from_notebook_node(notebook)[0]
 
 

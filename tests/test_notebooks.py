@@ -32,18 +32,19 @@ def test_the_first_notebook_becomes_a_report(tmp_path):
     done = execute(NOTEBOOKS[0], html, FRUITS_PHOTOS=str(SAMPLE), FRUITS_OUT=str(tmp_path / "out"))
     assert done.returncode == 0, done.stdout + done.stderr
     page = html.read_text()
-    assert page.count('<svg role="img"') == 2
-    assert not re.findall(r'<(?:script|img|iframe)[^>]*src="(?!data:)[^"]*"|<link[^>]*href="http[^"]*"|@import', page)
+    assert re.search(r"<svg[^>]*Scree plot of 95 components", page) and re.search(r"<svg[^>]*Scatter plot of 96 photos", page)
+    assert "<script" not in page and "@import" not in page
+    assert not re.findall(r'<[^>]*(?:src|href)="(?!data:|#)[^"]*"', page)
     assert (tmp_path / "out" / "_SUCCESS").exists()
 
 
 @pytest.mark.parametrize(
     "cell, says",
     [
-        ('let n: i32 = "x".parse()?;', "invalid digit"),
+        ('"x".parse::<i32>()?;', "invalid digit"),
         ('panic!("oh no");', "oh no"),
-        ("let n: i32 = ;", "expected expression"),
-        ('let photos = fruits_core::ImageFolder::open("/no/such/folder").await?;', "/no/such/folder: list: "),
+        ("1 + true", "cannot add"),
+        ('fruits_core::ImageFolder::open("/no/such/folder").await?;', "/no/such/folder: list: "),
     ],
     ids=["error", "panic", "syntax", "ours"],
 )

@@ -21,7 +21,7 @@ fi
 
 # evcxr compiles cells in a crate with these profiles. A crate like it, built once, leaves the artifacts that cells will use.
 mkdir -p "$KIT/config" "$KIT/sessions/.cargo" "$KIT/prebuild/src"
-sed -n '/^\[profile.dev.package."\*"\]/,/^$/p' "$REPO/Cargo.toml" >"$KIT/sessions/.cargo/config.toml"
+sed -n '/^\[profile.dev.package/,$p' "$REPO/Cargo.toml" >"$KIT/sessions/.cargo/config.toml"
 mkdir -p "$KIT/prebuild/.cargo"
 cp "$KIT/sessions/.cargo/config.toml" "$KIT/prebuild/.cargo/config.toml"
 cat >"$KIT/config/evcxr.toml" <<EOF

@@ -224,7 +224,7 @@ impl Extraction {
                 let _ = sender.send(batch).await;
             }
             drop(sender);
-            Ok(())
+            Ok::<_, Error>(())
         };
 
         let infer = |batch: Vec<(Photo, Result<RgbImage>)>| {
@@ -239,6 +239,7 @@ impl Extraction {
             }
         };
         let mut failures = self.folder.failures().to_vec();
+        check(&failures, self.max_failures)?;
         let mut progress = Progress {
             done: 0,
             failed: failures.len(),
@@ -251,9 +252,7 @@ impl Extraction {
             while let Some(batch) = inferred.next().await {
                 let (photos, matrix, failed) = batch?;
                 failures.extend(failed);
-                if failures.len() > self.max_failures {
-                    return Err(too_many(&failures, self.max_failures));
-                }
+                check(&failures, self.max_failures)?;
                 let paths: Vec<&str> = photos.iter().map(|photo| photo.path.as_str()).collect();
                 let labels: Vec<&str> = photos.iter().map(|photo| photo.label.as_str()).collect();
                 consume(features::rows(&paths, &labels, &matrix)?).await?;
@@ -304,20 +303,22 @@ fn split(batch: Vec<(Photo, Result<RgbImage>)>) -> (Vec<Photo>, Vec<RgbImage>, V
     (photos, pixels, failures)
 }
 
-fn too_many(failures: &[Failure], limit: usize) -> Error {
-    let last = &failures[failures.len() - 1];
-    Error::new(
-        ErrorKind::TooManyFailures,
-        Step::Input,
-        "max_failures",
-        format!(
-            "{} photos failed, {limit} are accepted; the last: {}: {}: {}",
-            failures.len(),
-            last.path,
-            last.step,
-            last.message
-        ),
-    )
+/// Fails if there are more failures than the limit.
+fn check(failures: &[Failure], limit: usize) -> Result<()> {
+    match failures.last() {
+        Some(last) if failures.len() > limit => {
+            let count = failures.len();
+            let Failure { path, step, message } = last;
+            let message = format!("{count} photos failed, {limit} are accepted; the last: {path}: {step}: {message}");
+            Err(Error::new(
+                ErrorKind::TooManyFailures,
+                Step::Input,
+                "max_failures",
+                message,
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Seconds spent in each step, over all threads.

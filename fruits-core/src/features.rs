@@ -237,6 +237,7 @@ impl FeaturesWriter {
     /// Writes one part.
     pub(crate) async fn push(&mut self, mut table: DataFrame) -> Result<()> {
         let key = format!("part-{:05}.parquet", self.parts.len());
+        table.rechunk_mut();
         let file = table::to_parquet(&mut table, &self.store.uri(&key))?;
         self.store.put(&key, file).await?;
         self.parts.push(key);
