@@ -13,6 +13,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
+from nbconvert.filters import strip_ansi
 
 KERNEL = "fruits"
 TEMPLATES = pathlib.Path(__file__).parent / "nbconvert"
@@ -42,9 +43,17 @@ def run(notebook: nbformat.NotebookNode, folder: pathlib.Path) -> str | None:
     )
     try:
         client.execute()
-    except (CellExecutionError, RuntimeError) as error:
+    except CellExecutionError:
+        return "\n".join(compiler_errors(notebook))
+    except RuntimeError as error:
         return str(error)
     return None
+
+
+def compiler_errors(notebook: nbformat.NotebookNode) -> list[str]:
+    """What the compiler said of the cell that it refused; the exception does not carry it."""
+    errors = [out for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "error"]
+    return [strip_ansi(line) for error in errors for line in (error.evalue, *error.traceback)]
 
 
 def to_html(notebook: nbformat.NotebookNode) -> str:
