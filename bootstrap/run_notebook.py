@@ -8,6 +8,7 @@ written all the same, for reading what happened, under a name that says so.
 import argparse
 import pathlib
 import sys
+from queue import Empty
 
 import nbformat
 from nbclient import NotebookClient
@@ -16,6 +17,8 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import strip_ansi
 
 KERNEL = "fruits"
+# Seconds that a kernel has for forwarding what a finished cell wrote.
+GRACE = 1.0
 TEMPLATES = pathlib.Path(__file__).parent / "nbconvert"
 
 
@@ -27,8 +30,9 @@ def run(notebook: nbformat.NotebookNode, folder: pathlib.Path) -> str | None:
         if cell.cell_type == "code":
             print(f"   cell {cell_index}: {first_line}", flush=True)
 
-    def fail_on_standard_error(cell, cell_index, **_):
+    async def fail_on_standard_error(cell, cell_index, **_):
         text = "".join(out.text for out in cell.get("outputs", []) if out.get("name") == "stderr")
+        text += await late_standard_error(client)
         if text:
             raise RuntimeError(f"cell {cell_index} failed:\n{text}")
 
@@ -48,6 +52,18 @@ def run(notebook: nbformat.NotebookNode, folder: pathlib.Path) -> str | None:
     except RuntimeError as error:
         return str(error)
     return None
+
+
+async def late_standard_error(client: NotebookClient) -> str:
+    """Text that comes behind the end of a cell: the kernel forwards standard error beside its replies."""
+    text = ""
+    while True:
+        try:
+            message = await client.kc.get_iopub_msg(timeout=GRACE)
+        except Empty:
+            return text
+        if message["msg_type"] == "stream" and message["content"]["name"] == "stderr":
+            text += message["content"]["text"]
 
 
 def compiler_errors(notebook: nbformat.NotebookNode) -> list[str]:
