@@ -2,7 +2,9 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 
+import boto3
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -35,3 +37,54 @@ def features_of(tmp_path_factory):
         return done[photos]
 
     return features
+
+
+class S3:
+    """A server that speaks S3, and a client to put things there and to look."""
+
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+        self.client = boto3.client("s3", endpoint_url=endpoint, region_name="eu-west-3", aws_access_key_id="id", aws_secret_access_key="key")
+
+    def upload(self, folder, bucket, prefix, **options):
+        self.client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
+        for path in sorted(folder.rglob("*.jpg")):
+            self.client.put_object(Bucket=bucket, Key=f"{prefix}/{path.relative_to(folder)}", Body=path.read_bytes(), **options)
+
+    def download(self, uri, folder):
+        """All objects below a URI, as files in a folder."""
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix + "/"):
+            for item in page.get("Contents", []):
+                path = folder / item["Key"].removeprefix(prefix + "/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(self.client.get_object(Bucket=bucket, Key=item["Key"])["Body"].read())
+        return folder
+
+
+@pytest.fixture(scope="session")
+def s3():
+    server = subprocess.Popen(
+        [sys.executable, ROOT / "tests" / "s3_server.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    yield S3(server.stdout.readline().strip())
+    server.stdin.close()
+    server.wait()
+
+
+@pytest.fixture
+def aws(monkeypatch, tmp_path):
+    """The variables of someone who works on S3 at an endpoint: `aws(endpoint)`."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    variables = {
+        "AWS_ACCESS_KEY_ID": "id-of-a-test",
+        "AWS_SECRET_ACCESS_KEY": "secret-of-a-test",
+        "AWS_REGION": "eu-west-3",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return lambda endpoint: monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)

@@ -11,15 +11,16 @@ cargo fmt --all --check
 cargo clippy --quiet --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
 
+venv tests "$REPO/tests/requirements.txt"
+export FRUITS_TEST_PYTHON=$VENV/bin/python # it plays S3 for the Rust tests
+
 say "Rust tests"
 cargo test --workspace
 
 say "end-to-end tests"
 "$REPO/bootstrap/kernel/install.sh" "$VENV"
-jupyter_data=$VENV/share/jupyter
-venv tests "$REPO/tests/requirements.txt"
 # Built with -Cprefer-dynamic, the binary needs Rust's standard library at run time.
 LD_LIBRARY_PATH=$(rustc --print target-libdir)
 export LD_LIBRARY_PATH
-JUPYTER_PATH=$jupyter_data FRUITS="$CARGO_TARGET_DIR/$CARGO_BUILD_TARGET/debug/fruits" \
+JUPYTER_PATH=$VENV/share/jupyter FRUITS="$CARGO_TARGET_DIR/$CARGO_BUILD_TARGET/debug/fruits" \
     "$VENV/bin/python" -m pytest -q "$REPO/tests"

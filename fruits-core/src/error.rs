@@ -61,8 +61,12 @@ pub enum ErrorKind {
     NotFound,
     /// The output exists already.
     AlreadyExists,
-    /// The operating system or the network refused.
+    /// The operating system failed, or the network in the middle of an answer.
     Io,
+    /// The store does not accept the credentials, or does not let them do this.
+    Denied,
+    /// The store does not answer, or keeps asking to come back later.
+    Unavailable,
     /// More bytes or pixels than the limits allow.
     TooLarge,
     /// The content is damaged, or is not what it should be.
@@ -170,12 +174,6 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
-    }
-}
-
-impl From<linfa::error::Error> for Error {
-    fn from(error: linfa::error::Error) -> Self {
-        Error::from_source(Step::Pca, "", error)
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::future;
+use futures::stream::{BoxStream, StreamExt};
 
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
-use crate::store::{self, Store};
+use crate::store::{self, Entry, Store};
 
 /// A photo that was found, not yet read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,30 @@ pub struct Photo {
     pub label: String,
     /// Its size in bytes.
     pub size: u64,
+    /// What changes when the file changes: see [`Entry::version`](store::Entry::version).
+    pub version: String,
+}
+
+/// The photos of a store, in ascending byte order of their keys, as they are listed.
+pub(crate) fn photos(store: &Arc<dyn Store>) -> BoxStream<'static, Result<Photo>> {
+    let (root, listing, store) = (store.uri(""), store.list(), store.clone());
+    let photo = move |entry: Entry| Photo {
+        path: store.uri(&entry.key),
+        label: label(&root, &entry.key),
+        key: entry.key,
+        size: entry.size,
+        version: entry.version,
+    };
+    listing
+        .filter(|entry| future::ready(entry.as_ref().map_or(true, |entry| is_photo(&entry.key))))
+        .map(move |entry| entry.map(&photo))
+        .boxed()
+}
+
+/// That there is nothing to work on.
+pub(crate) fn no_photo(location: String) -> Error {
+    let message = "no .jpg, .jpeg or .png file in it or below";
+    Error::new(ErrorKind::NotFound, Step::List, location, message)
 }
 
 /// The photos under a location, labelled by the folder they lie in. Clones share the list.
@@ -45,12 +70,13 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Lists the photos under a location: a folder's path.
+    /// Lists the photos under a location: a folder's path, or `s3://bucket/prefix`.
     ///
-    /// Files and folders that cannot be listed are [failures](Self::failures), not errors.
+    /// Files and folders that cannot be listed are [failures](Self::failures), not errors. For millions of photos see
+    /// [`Extraction::open`](crate::Extraction::open), which lists while it works.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if the location does not exist or holds no photo; [`ErrorKind::Unsupported`] for other URIs.
+    /// [`ErrorKind::NotFound`] if the location does not exist or holds no photo; as [`store::open`].
     pub async fn open(location: &str) -> Result<Self> {
         Self::list(store::open(location)?).await
     }
@@ -62,23 +88,16 @@ impl ImageFolder {
     pub async fn list(store: Arc<dyn Store>) -> Result<Self> {
         let root = store.uri("");
         let (mut photos, mut failures) = (Vec::new(), Vec::new());
-        let mut entries = store.list();
-        while let Some(entry) = entries.next().await {
-            match entry {
-                Ok(entry) if is_photo(&entry.key) => photos.push(Photo {
-                    path: store.uri(&entry.key),
-                    label: label(&root, &entry.key),
-                    key: entry.key,
-                    size: entry.size,
-                }),
-                Ok(_) => {}
+        let mut listing = self::photos(&store);
+        while let Some(photo) = listing.next().await {
+            match photo {
+                Ok(photo) => photos.push(photo),
                 Err(error) if error.subject() == root => return Err(error),
                 Err(error) => failures.push(Failure::new(error.subject(), &error)),
             }
         }
         if photos.is_empty() && failures.is_empty() {
-            let message = "no .jpg, .jpeg or .png file in it or below";
-            return Err(Error::new(ErrorKind::NotFound, Step::List, root, message));
+            return Err(no_photo(root));
         }
         Ok(ImageFolder {
             store,

@@ -6,9 +6,9 @@
 //! use fruits_core::prelude::*;
 //!
 //! # async fn example() -> fruits_core::Result<()> {
-//! let photos = ImageFolder::open("photos/Test").await?; // label = parent folder
+//! let photos = ImageFolder::open("s3://fruits/Test").await?; // a folder's path is fine too; label = parent folder
 //! let features = photos.features(&MobileNetV2::imagenet()?).await?; // n x 1280; failures are rows, not crashes
-//! features.write("features").await?; // Parquet + manifest, _SUCCESS last
+//! features.write("s3://fruits/Results").await?; // Parquet + manifest, _SUCCESS last
 //! let pca = Pca::fit(&features)?; // exact; pca.components_for(0.9999)
 //! pca.scatter(&features)?.write("scatter.svg").await?;
 //! # Ok(())
@@ -28,7 +28,7 @@
 //! | [`mobilenet`] | the network and its weights |
 //! | [`pixels`] | bytes to 224x224 RGB, bit for bit as Pillow does it |
 //! | [`folder`] | labelled photos found under a location |
-//! | [`store`] | where bytes live |
+//! | [`store`] | where bytes live: S3, folders, memory |
 //! | [`error`] | what can go wrong, on which file, in which step |
 //!
 //! Handles are owned and cheap to clone, so they live from one notebook cell to the next.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use fruits_core::figure::THRESHOLDS;
-use fruits_core::{Features, IfExists, ImageFolder, MobileNetV2, Pca, Progress, Report, Result};
+use fruits_core::{ErrorKind, Extraction, Features, IfExists, MobileNetV2, Pca, Progress, Report, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -17,6 +17,9 @@ const JSON_SHARES: [&str; 5] = ["0.9", "0.95", "0.99", "0.999", "0.9999"];
 /// Image features, exact PCA and reports for folders of labelled photos.
 ///
 /// A photo's label is the name of the folder it lies in. Photos that cannot be read become rows of a failures table; the run goes on.
+///
+/// Every location is a folder or s3://bucket/prefix. Credentials, region and endpoint for S3 are found as the AWS command line finds
+/// them; AWS_SKIP_SIGNATURE=true reads public buckets without credentials, AWS_REQUEST_PAYER=requester agrees to pay for requests.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Cli {
@@ -29,7 +32,8 @@ enum Command {
     /// Compute the MobileNetV2 features of all photos in a folder (1280 numbers a photo)
     ///
     /// Writes Parquet files with the columns path, label and features, the failures (_failures.jsonl), a manifest
-    /// (_manifest.json), and _SUCCESS last. Exits with 0 when every photo is either a row or a listed failure.
+    /// (_manifest.json), and _SUCCESS last. Exits with 0 when every photo is either a row or a listed failure. What a run that was
+    /// stopped has written stays: the same command with --resume goes on.
     Features(FeaturesArgs),
     /// Fit an exact PCA to features, and project them
     ///
@@ -41,10 +45,17 @@ enum Command {
 
 #[derive(Args)]
 struct FeaturesArgs {
-    /// Folder with photos (.jpg, .jpeg, .png) in folders named by label
+    /// Location of photos (.jpg, .jpeg, .png) in folders named by label
     source: String,
     #[command(flatten)]
     output: Output,
+    /// Go on where earlier runs stopped, or bring a finished output up to date: only photos that are new, have changed or failed
+    /// are computed
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+    /// Write what there is every so many seconds: what a run loses at most when it is killed
+    #[arg(long, value_name = "SECONDS", default_value = "15")]
+    checkpoint: u64,
     /// Stop with an error when more photos than this fail [default: never]
     #[arg(long, value_name = "N")]
     max_failures: Option<usize>,
@@ -55,7 +66,7 @@ struct FeaturesArgs {
 
 #[derive(Args)]
 struct PcaArgs {
-    /// Folder that `fruits features` wrote
+    /// Location that `fruits features` wrote
     features: String,
     #[command(flatten)]
     output: Output,
@@ -69,10 +80,10 @@ struct PcaArgs {
 
 #[derive(Args)]
 struct Output {
-    /// Folder to write; must be new or empty
-    #[arg(long, value_name = "FOLDER")]
+    /// Location to write; must be new or empty
+    #[arg(long, value_name = "LOCATION")]
     out: String,
-    /// Replace an earlier output in the folder
+    /// Replace an earlier output there, finished or not
     #[arg(long)]
     overwrite: bool,
     /// End with one line of JSON
@@ -92,7 +103,7 @@ impl Output {
 
 #[derive(Args)]
 struct ReportArgs {
-    /// Folder that `fruits features` wrote
+    /// Location that `fruits features` wrote
     features: String,
     /// HTML file to write; replaced if it exists
     #[arg(long, value_name = "FILE")]
@@ -104,7 +115,9 @@ struct ReportArgs {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let is_extraction = matches!(command, Command::Features(_));
+    let result = match command {
         Command::Features(args) => features(args).await,
         Command::Pca(args) => pca(args).await,
         Command::Report(args) => report(args).await,
@@ -113,9 +126,21 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "fruits: {error}");
+            if is_extraction && goes_on(error.kind()) {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "What was computed is kept: --resume goes on from there."
+                );
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether the error is one that a later run may not meet.
+fn goes_on(kind: ErrorKind) -> bool {
+    use ErrorKind::{Denied, Io, TooManyFailures, Unavailable};
+    matches!(kind, Denied | Io | TooManyFailures | Unavailable)
 }
 
 async fn features(args: FeaturesArgs) -> Result<()> {
@@ -123,27 +148,34 @@ async fn features(args: FeaturesArgs) -> Result<()> {
         Some(path) => MobileNetV2::from_file(path)?,
         None => MobileNetV2::imagenet()?,
     };
-    let photos = ImageFolder::open(&args.source).await?;
-    let bar = progress_bar(photos.len());
-    let mut extraction = photos.extraction(&model).on_progress({
-        let bar = bar.clone();
-        move |progress| show(&bar, progress)
-    });
+    let bar = progress_bar();
+    let mut extraction = Extraction::open(&args.source, &model)?
+        .checkpoint(Duration::from_secs(args.checkpoint))
+        .on_progress({
+            let bar = bar.clone();
+            move |progress| show(&bar, progress)
+        });
     if let Some(max_failures) = args.max_failures {
         extraction = extraction.max_failures(max_failures);
     }
-    let manifest = extraction.run_to(&args.output.out, args.output.if_exists()).await?;
+    let manifest = match args.resume {
+        true => extraction.resume_to(&args.output.out).await,
+        false => extraction.run_to(&args.output.out, args.output.if_exists()).await,
+    };
     bar.finish_and_clear();
+    let manifest = manifest?;
 
     let elapsed = manifest.timings.elapsed;
-    let rate = (manifest.photos + manifest.failures) as f64 / elapsed;
+    let computed = manifest.photos - manifest.reused;
+    let rate = (computed + manifest.failures) as f64 / elapsed;
     say(format!(
-        "{} photos with features, {} failures, {elapsed:.1} s, {rate:.1} photos/s: {}",
-        manifest.photos, manifest.failures, args.output.out
+        "{} photos with features ({} from an earlier run), {} failures, {elapsed:.1} s, {rate:.1} photos/s: {}",
+        manifest.photos, manifest.reused, manifest.failures, args.output.out
     ));
     if args.output.json {
         say(json!({
             "photos": manifest.photos,
+            "reused": manifest.reused,
             "failures": manifest.failures,
             "photos_per_second": rate,
             "seconds": elapsed,
@@ -210,15 +242,16 @@ async fn report(args: ReportArgs) -> Result<()> {
 }
 
 /// A bar on a terminal; nothing where standard error is a file or a pipe.
-fn progress_bar(photos: usize) -> ProgressBar {
+fn progress_bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:32} {msg}").expect("the template is valid");
-    let bar = ProgressBar::new(photos as u64).with_style(style);
+    let bar = ProgressBar::new(1).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {
-    bar.set_position((progress.done + progress.failed) as u64);
+    bar.set_length(progress.found as u64);
+    bar.set_position(progress.finished() as u64);
     bar.set_message(progress.to_string());
 }
 

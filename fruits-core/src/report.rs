@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::error::Result;
@@ -13,6 +15,8 @@ use crate::store;
 
 /// Photos shown of each label.
 const SAMPLES: usize = 5;
+/// Labels whose sample photos are read at the same time.
+const LABELS_AHEAD: usize = 8;
 const THUMBNAIL_SIDE: u32 = 56;
 /// Failures that are listed; more are counted.
 const FAILURES_SHOWN: usize = 200;
@@ -105,21 +109,26 @@ async fn labels(features: &Features) -> Vec<Label<'_>> {
     for (label, path) in features.labels().into_iter().zip(features.paths()) {
         paths.entry(label).or_default().push(path);
     }
-    let mut labels = Vec::new();
-    for (name, paths) in paths {
-        // Spread over the label's photos, since neighbours are often alike.
-        let count = paths.len().min(SAMPLES);
-        let mut samples = Vec::new();
-        for path in (0..count).map(|i| paths[i * paths.len() / count]) {
-            samples.push((path, thumbnail(path, THUMBNAIL_SIDE).await.ok()));
-        }
-        labels.push(Label {
-            name,
-            photos: paths.len(),
-            samples,
-        });
-    }
-    labels
+    let store = store::open(&features.manifest().source).ok();
+    let sample = async |path| {
+        let store = store.as_deref()?;
+        let key = str::strip_prefix(path, &store.uri(""))?.strip_prefix('/')?;
+        thumbnail(store, key, THUMBNAIL_SIDE).await.ok()
+    };
+    let labels = stream::iter(paths)
+        .map(async |(name, paths)| {
+            // Spread over the label's photos, since neighbours are often alike.
+            let count = paths.len().min(SAMPLES);
+            let samples = (0..count).map(|i| paths[i * paths.len() / count]);
+            let samples = samples.map(async |path| (path, sample(path).await));
+            Label {
+                name,
+                photos: paths.len(),
+                samples: join_all(samples).await,
+            }
+        })
+        .buffered(LABELS_AHEAD);
+    labels.collect().await
 }
 
 fn summary(features: &Features, pca: &Pca, labels: usize) -> Markup {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use fruits_core::prelude::*;
-use fruits_core::{ErrorKind, Progress};
+use fruits_core::{ErrorKind, Extraction, Progress};
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data-sample");
 
@@ -46,7 +46,7 @@ async fn the_whole_chain_with_bad_photos() {
     let extraction = photos.extraction(&model).on_progress(move |p| sender.send(*p).unwrap());
     let features = extraction.run().await.unwrap();
     let last = progress.into_iter().last().unwrap();
-    assert_eq!((last.done, last.failed, last.total), (6, 5, 11));
+    assert_eq!((last.done, last.failed, last.found), (6, 5, 11));
 
     assert_eq!((features.len(), features.failures().len()), (6, 5));
     assert_eq!(features.matrix().dim(), (6, 1280));
@@ -142,4 +142,48 @@ async fn weights_that_do_not_fit_are_refused() {
     .unwrap();
     let error = MobileNetV2::from_file(&path).unwrap_err();
     assert!(error.message().contains("missing"), "{error}");
+}
+
+#[tokio::test]
+async fn damaged_outputs_are_errors() {
+    let Some(model) = model() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let (photos, out) = (root.path().join("photos"), root.path().join("out"));
+    fs::create_dir(&photos).unwrap();
+    mixed_folder(&photos);
+    let extraction = Extraction::open(photos.to_str().unwrap(), &model).unwrap();
+    extraction
+        .run_to(out.to_str().unwrap(), IfExists::Refuse)
+        .await
+        .unwrap();
+
+    let read = async || Features::read(out.to_str().unwrap()).await;
+    assert_eq!(read().await.unwrap().len(), 6);
+    let mut random = 1_u64;
+    let mut next = |below: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    for file in fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()) {
+        let whole = fs::read(&file).unwrap();
+        for round in 0..if whole.is_empty() { 0 } else { 100 } {
+            let mut damaged = whole.clone();
+            match round % 3 {
+                0 => damaged.truncate(next(whole.len())),
+                _ => (0..=round % 5).for_each(|_| damaged[next(whole.len())] = next(256) as u8),
+            }
+            fs::write(&file, damaged).unwrap();
+            // Either an error or features; a changed number cannot be told from a right one.
+            let _ = read().await;
+        }
+        fs::write(&file, &whole).unwrap();
+        fs::remove_file(&file).unwrap();
+        let is_index =
+            file.extension().is_some_and(|extension| extension == "json") && !file.ends_with("_manifest.json");
+        assert_eq!(read().await.is_ok(), is_index, "without {}", file.display());
+        fs::write(&file, &whole).unwrap();
+    }
+    assert_eq!(read().await.unwrap().len(), 6);
 }

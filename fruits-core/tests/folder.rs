@@ -5,9 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use fruits_core::store::{self, Store};
 use fruits_core::{ErrorKind, ImageFolder};
-use futures::StreamExt;
 
 fn touch(root: &Path, name: &str) {
     let path = root.join(name);
@@ -90,28 +88,4 @@ async fn what_is_no_folder_of_photos_is_an_error() {
     assert_eq!(kind(location(&root.path().join("file.jpg"))).await, ErrorKind::Invalid);
     assert_eq!(kind("gopher://photos").await, ErrorKind::Unsupported);
     assert_eq!(kind("").await, ErrorKind::Invalid);
-}
-
-#[tokio::test]
-async fn the_store_reads_within_limits_and_writes_whole() {
-    let root = tempfile::tempdir().unwrap();
-    let store = store::open(location(&root.path().join("new"))).unwrap();
-    assert_eq!(list(&*store).await, Err(ErrorKind::NotFound));
-    store.put("a/b.bin", "12345".into()).await.unwrap();
-    store.put("a/b.bin", "123456".into()).await.unwrap();
-    assert_eq!(list(&*store).await, Ok(vec!["a/b.bin".to_owned()]));
-    assert_eq!(store.get("a/b.bin", 6).await.unwrap(), "123456");
-    assert_eq!(store.get("a/b.bin", 5).await.unwrap_err().kind(), ErrorKind::TooLarge);
-    assert_eq!(store.get("a/c.bin", 5).await.unwrap_err().kind(), ErrorKind::NotFound);
-    store.delete("a/b.bin").await.unwrap();
-    store.delete("a/b.bin").await.unwrap();
-    assert_eq!(list(&*store).await, Ok(vec![]));
-}
-
-async fn list(store: &dyn Store) -> Result<Vec<String>, ErrorKind> {
-    let entries: Vec<_> = store.list().collect().await;
-    entries
-        .into_iter()
-        .map(|entry| entry.map(|e| e.key).map_err(|e| e.kind()))
-        .collect()
 }

@@ -7,19 +7,19 @@ use turbojpeg::{Image, PixelFormat, Subsamp};
 
 use crate::error::{Error, Result, Step};
 use crate::pixels::{Limits, decode, resize};
-use crate::store;
+use crate::store::{Length, Store};
 
 const QUALITY: i32 = 85;
 
 /// A photo, scaled to fit into `side` x `side` pixels, as a `data:` URI.
-pub(crate) async fn thumbnail(path: &str, side: u32) -> Result<String> {
+pub(crate) async fn thumbnail(store: &dyn Store, key: &str, side: u32) -> Result<String> {
     let limits = Limits::default();
-    let bytes = store::read(path, limits.bytes).await?;
+    let bytes = store.get(key, Length::AtMost(limits.bytes)).await?;
     let work = move || data_uri(&decode(&bytes, &limits)?, side);
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|panic| Err(Error::from_source(Step::Draw, "", std::io::Error::other(panic))))
-        .map_err(|error| error.about(path))
+        .map_err(|error| error.about(store.uri(key)))
 }
 
 fn data_uri(photo: &RgbImage, side: u32) -> Result<String> {

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use burn_store::{KeyRemapper, ModuleSnapshot, SafetensorsStore};
-use sha2::{Digest, Sha256};
 
 use super::Network;
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::store;
 
 /// SHA-256 of the safetensors file with Keras' ImageNet weights, as `bootstrap/weights.sh` makes it.
 pub const IMAGENET_SHA256: &str = "53fae1a21d7645bfd48a9c77b95e3465ff5cbd890d3f42c42e276a58f96577ff";
@@ -51,20 +51,17 @@ pub(super) fn find() -> Result<PathBuf> {
 pub(super) fn load(path: &Path, device: &Device) -> Result<(Network, String)> {
     let subject = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| Error::from_source(Step::Weights, &subject, error))?;
-    let sha256 = Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let sha256 = store::sha256(&bytes);
 
     let invalid = |message: String| Error::new(ErrorKind::Invalid, Step::Weights, &subject, message);
     let keys = KeyRemapper::from_patterns(KEYS.to_vec()).map_err(|error| invalid(error.to_string()))?;
-    let mut store = SafetensorsStore::from_bytes(Some(bytes))
+    let mut tensors = SafetensorsStore::from_bytes(Some(bytes))
         .remap(keys)
         .validate(false)
         .allow_partial(true);
     let mut network = Network::new(device);
     let result = network
-        .load_from(&mut store)
+        .load_from(&mut tensors)
         .map_err(|error| invalid(error.to_string()))?;
     if let Some(error) = result.errors.first() {
         return Err(invalid(error.to_string()));

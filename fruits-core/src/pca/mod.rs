@@ -16,6 +16,12 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 pub use moments::Moments;
 
+impl From<linfa::error::Error> for Error {
+    fn from(error: linfa::error::Error) -> Self {
+        Error::from_source(Step::Pca, "", error)
+    }
+}
+
 /// Parameters of a PCA, not yet checked. Made by [`Pca::params`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct PcaParams(PcaValidParams);

@@ -10,11 +10,16 @@ use super::Pca;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 use crate::output::{self, IfExists};
+use crate::store::Length;
 use crate::{store, table};
 
 const COMPONENTS: &str = "components.parquet";
 const PROJECTION: &str = "projection.parquet";
 const STATE: &str = "pca.safetensors";
+
+fn is_ours(key: &str) -> bool {
+    [COMPONENTS, PROJECTION, STATE].contains(&key)
+}
 
 /// What is no array.
 #[derive(Serialize, Deserialize)]
@@ -68,18 +73,22 @@ impl Pca {
             (COMPONENTS, self.components_table()),
             (PROJECTION, self.projection_table(features)?),
         ];
-        output::begin(&*store, if_exists).await?;
+        let mut files = vec![(STATE, self.state(&store.uri(STATE))?)];
         for (key, mut table) in tables {
-            let file = table::to_parquet(&mut table, &store.uri(key))?;
-            store.put(key, file).await?;
+            files.push((key, table::to_parquet(&mut table, &store.uri(key))?));
         }
-        store.put(STATE, self.state(&store.uri(STATE))?).await?;
         let manifest = Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             n: self.n,
             centre_projection: self.centre_projection,
         };
-        output::finish(&*store, &manifest).await
+        output::begin(&*store, if_exists, is_ours).await?;
+        output::claim(&*store, &manifest).await?;
+        let names: Vec<String> = files.iter().map(|(key, _)| key.to_string()).collect();
+        for (key, file) in files {
+            store.put(key, file).await?;
+        }
+        output::finish(&*store, &manifest, &names, is_ours).await
     }
 
     /// Reads what [`write`](Self::write) or `fruits pca` wrote.
@@ -91,7 +100,7 @@ impl Pca {
         let store = store::open(location)?;
         let manifest: Manifest = output::manifest(&*store).await?;
         let uri = store.uri(STATE);
-        let file = store.get(STATE, output::MAX_FILE).await?;
+        let file = store.get(STATE, Length::AtMost(output::MAX_FILE)).await?;
         let state = SafeTensors::deserialize(&file).map_err(|error| Error::from_source(Step::Read, &uri, error))?;
         let invalid = |what: &str| {
             Error::new(

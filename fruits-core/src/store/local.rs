@@ -3,18 +3,20 @@
 use std::cmp::Ordering;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use tempfile::NamedTempFile;
 use walkdir::{DirEntry, WalkDir};
 
-use super::{Entry, Store};
+use super::{Entry, LIST_AHEAD, Length, Store, stream_of};
 use crate::error::{Error, ErrorKind, Result, Step};
 
-/// Entries that may wait between the thread that walks the folders and whoever reads the stream.
-const LIST_AHEAD: usize = 1024;
+/// How the names of files begin that are being written, or were when the power went.
+pub(crate) const TEMPORARY: &str = ".fruits-";
 
 /// A folder as a store. Symbolic links are followed; a link that leads back to a folder above it is skipped.
 #[derive(Debug)]
@@ -46,29 +48,22 @@ impl Store for LocalStore {
     fn list(&self) -> BoxStream<'static, Result<Entry>> {
         let (sender, receiver) = tokio::sync::mpsc::channel(LIST_AHEAD);
         let root = self.root.clone();
-        tokio::task::spawn_blocking(move || {
+        let task = tokio::task::spawn_blocking(move || {
             // The receiver is gone when nobody wants the rest of the list.
             walk(&root, |entry| sender.blocking_send(entry).is_ok());
         });
-        Box::pin(futures::stream::unfold(receiver, async |mut receiver| {
-            receiver.recv().await.map(|entry| (entry, receiver))
-        }))
+        stream_of(self.uri(""), receiver, task)
     }
 
-    fn get<'a>(&'a self, key: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Bytes>> {
+    fn get<'a>(&'a self, key: &'a str, length: Length) -> BoxFuture<'a, Result<Bytes>> {
         let path = self.root.join(key);
         Box::pin(async move {
             on_blocking_thread(move || {
-                read(&path, max_bytes)
-                    .map_err(|error| Error::from_source(Step::Read, path.display().to_string(), error))?
-                    .ok_or_else(|| {
-                        Error::new(
-                            ErrorKind::TooLarge,
-                            Step::Read,
-                            path.display().to_string(),
-                            format!("larger than the limit of {max_bytes} bytes"),
-                        )
-                    })
+                let uri = || path.display().to_string();
+                let (content, size) =
+                    read(&path, length.limit()).map_err(|error| Error::from_source(Step::Read, uri(), error))?;
+                length.check(size, uri)?;
+                Ok(content)
             })
             .await
         })
@@ -78,8 +73,19 @@ impl Store for LocalStore {
         let path = self.root.join(key);
         Box::pin(async move {
             on_blocking_thread(move || {
-                write_whole(&path, &content)
-                    .map_err(|error| Error::from_source(Step::Write, path.display().to_string(), error))
+                let written = write_beside(&path, &content).and_then(|file| Ok(file.persist(&path)?));
+                finish_write(&path, written)
+            })
+            .await
+        })
+    }
+
+    fn create<'a>(&'a self, key: &'a str, content: Bytes) -> BoxFuture<'a, Result<()>> {
+        let path = self.root.join(key);
+        Box::pin(async move {
+            on_blocking_thread(move || {
+                let written = write_beside(&path, &content).and_then(|file| Ok(file.persist_noclobber(&path)?));
+                finish_write(&path, written)
             })
             .await
         })
@@ -144,7 +150,7 @@ fn entry(root: &Path, item: &DirEntry) -> Result<Entry> {
     Ok(Entry {
         key: key.to_owned(),
         size: metadata.len(),
-        modified: metadata.modified().ok(),
+        version: format!("{}.{:09}", metadata.mtime(), metadata.mtime_nsec()),
     })
 }
 
@@ -152,31 +158,38 @@ fn list_error(path: &Path, message: &str) -> Error {
     Error::new(ErrorKind::Invalid, Step::List, path.display().to_string(), message)
 }
 
-/// The content of a file, or nothing if it is longer than `max_bytes`.
-fn read(path: &Path, max_bytes: u64) -> std::io::Result<Option<Bytes>> {
+/// The content of a file and its size; of a file that is longer than `limit`, not more of the content than a byte beyond.
+fn read(path: &Path, limit: u64) -> std::io::Result<(Bytes, u64)> {
     let file = std::fs::File::open(path)?;
     let size = file.metadata()?.len();
-    if size > max_bytes {
-        return Ok(None);
+    if size > limit {
+        return Ok((Bytes::new(), size));
     }
     let mut content = Vec::with_capacity(size as usize + 1);
     // The file may grow while it is read.
-    file.take(max_bytes + 1).read_to_end(&mut content)?;
-    Ok((content.len() as u64 <= max_bytes).then(|| content.into()))
+    file.take(limit + 1).read_to_end(&mut content)?;
+    let size = content.len() as u64;
+    Ok((content.into(), size))
 }
 
-/// Writes beside the target and renames, so that the target is whole at every moment.
-fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
+/// The content in a file beside the target, to be renamed, so that the target is whole at every moment.
+fn write_beside(path: &Path, content: &[u8]) -> std::io::Result<NamedTempFile> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut file = tempfile::Builder::new()
-        .prefix(".fruits-")
+        .prefix(TEMPORARY)
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
         .tempfile_in(folder)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
-    std::fs::File::open(folder)?.sync_all()
+    Ok(file)
+}
+
+/// Makes the rename last.
+fn finish_write(path: &Path, written: std::io::Result<std::fs::File>) -> Result<()> {
+    written
+        .and_then(|_| std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all())
+        .map_err(|error| Error::from_source(Step::Write, path.display().to_string(), error))
 }
 
 async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

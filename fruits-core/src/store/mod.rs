@@ -1,17 +1,27 @@
 //! Where bytes live: a location named by the user, and the store behind it.
 
 mod local;
+mod memory;
+mod s3;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::future::{self, BoxFuture};
+use futures::stream::{self, BoxStream, StreamExt};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::error::{Error, ErrorKind, Result, Step};
 pub use local::LocalStore;
+pub(crate) use local::TEMPORARY;
+pub use memory::MemoryStore;
+pub use s3::S3Store;
+
+/// Entries that may wait between whoever lists a store and whoever reads the stream.
+const LIST_AHEAD: usize = 1024;
 
 /// One object of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,13 +30,49 @@ pub struct Entry {
     pub key: String,
     /// Its size in bytes.
     pub size: u64,
-    /// When it was last written, where the store knows.
-    pub modified: Option<SystemTime>,
+    /// What changes when its content changes: the ETag on S3, the time of modification on a folder.
+    pub version: String,
+}
+
+/// How long an object may be that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// So many bytes, as it was listed. Otherwise it has changed meanwhile, or did not come whole: [`ErrorKind::Io`].
+    Exactly(u64),
+    /// So many bytes at most. Otherwise [`ErrorKind::TooLarge`].
+    AtMost(u64),
+}
+
+impl Length {
+    /// More bytes than this need not be read.
+    fn limit(self) -> u64 {
+        match self {
+            Length::Exactly(bytes) | Length::AtMost(bytes) => bytes,
+        }
+    }
+
+    /// Fails if an object of so many bytes, or of more than the limit, is not what was asked for.
+    fn check(self, bytes: u64, uri: impl FnOnce() -> String) -> Result<()> {
+        let (kind, message) = match self {
+            Length::AtMost(limit) if bytes > limit => {
+                (ErrorKind::TooLarge, format!("larger than the limit of {limit} bytes"))
+            }
+            Length::Exactly(listed) if bytes != listed => {
+                let message =
+                    format!("not the {listed} bytes that were listed: it has changed meanwhile, or did not come whole");
+                (ErrorKind::Io, message)
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::new(kind, Step::Read, uri(), message))
+    }
 }
 
 /// A place with named objects, rooted at one location. Keys are opaque UTF-8, divided by `/`.
 ///
-/// Everything the crate reads and writes goes through these calls, so they say exactly what is guaranteed.
+/// Everything the crate reads and writes goes through these calls, so they say exactly what is guaranteed. An error about one
+/// object has the object's [`uri`](Self::uri) as its [`subject`](Error::subject). An error with the root's URI as its subject is
+/// about the store as a whole (no such bucket, expired credentials, a service that does not answer): no other call would do better.
 pub trait Store: fmt::Debug + Send + Sync {
     /// `key` as the user would open it: a full path, or a full URI. The empty key is the root itself.
     fn uri(&self, key: &str) -> String;
@@ -37,50 +83,50 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// the listing goes on. A root that does not exist is one `Err` of kind [`ErrorKind::NotFound`].
     fn list(&self) -> BoxStream<'static, Result<Entry>>;
 
-    /// The whole content of `key`.
-    ///
-    /// Fails with [`ErrorKind::TooLarge`] if it is longer than `max_bytes`, without reading or allocating more than that.
-    fn get<'a>(&'a self, key: &'a str, max_bytes: u64) -> BoxFuture<'a, Result<Bytes>>;
+    /// The whole content of `key`, if its length is right. No more than that is read or allocated.
+    fn get<'a>(&'a self, key: &'a str, length: Length) -> BoxFuture<'a, Result<Bytes>>;
 
     /// Writes `key`, replacing what was there. Readers see the old content or the whole new one, never a part.
     fn put<'a>(&'a self, key: &'a str, content: Bytes) -> BoxFuture<'a, Result<()>>;
+
+    /// Writes `key` if there is no such key. Of several writers at the same time one succeeds.
+    ///
+    /// Fails with [`ErrorKind::AlreadyExists`] if there is.
+    fn create<'a>(&'a self, key: &'a str, content: Bytes) -> BoxFuture<'a, Result<()>>;
 
     /// Removes `key`. It is no error if there is no such key.
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>>;
 }
 
-/// Opens the store at a location: a folder's path. The folder need not exist yet.
+/// Opens the store at a location: a folder's path, or `s3://bucket/prefix` (see [`S3Store`]). It need not exist yet.
 ///
 /// ```
-/// let store = fruits_core::store::open("photos/Test")?;
-/// assert!(store.uri("Banana/1.jpg").ends_with("/photos/Test/Banana/1.jpg"));
+/// use fruits_core::store;
+///
+/// assert!(store::open("photos/Test")?.uri("Banana/1.jpg").ends_with("/photos/Test/Banana/1.jpg"));
+/// assert_eq!(store::open("s3://fruits/Test")?.uri("Banana/1.jpg"), "s3://fruits/Test/Banana/1.jpg");
 /// # Ok::<(), fruits_core::Error>(())
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for a URI with a scheme, such as `s3://bucket/prefix`.
+/// [`ErrorKind::Unsupported`] for a URI with another scheme; [`ErrorKind::Invalid`] if there is no bucket in it.
 pub fn open(location: &str) -> Result<Arc<dyn Store>> {
     match location.split_once("://") {
+        Some(("s3", _)) => Ok(Arc::new(S3Store::new(location)?)),
         Some((scheme, _)) => Err(Error::new(
             ErrorKind::Unsupported,
             Step::Input,
             location,
-            format!("{scheme}:// locations are not supported; give a folder"),
+            format!("{scheme}:// locations are not supported; give a folder or s3://bucket/prefix"),
         )),
         None if location.is_empty() => Err(Error::new(
             ErrorKind::Invalid,
             Step::Input,
             "",
-            "the location is empty; give a folder",
+            "the location is empty; give a folder or s3://bucket/prefix",
         )),
         None => Ok(Arc::new(LocalStore::new(location))),
     }
-}
-
-/// Reads one object by its path or URI.
-pub(crate) async fn read(uri: &str, max_bytes: u64) -> Result<Bytes> {
-    let (folder, name) = split(uri)?;
-    open(folder)?.get(name, max_bytes).await
 }
 
 /// Writes one object by its path or URI, whole or not at all.
@@ -89,15 +135,40 @@ pub(crate) async fn write(uri: &str, content: Bytes) -> Result<()> {
     open(folder)?.put(name, content).await
 }
 
-/// The location and the key of an object.
+/// SHA-256 of some bytes, in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The location and the key of an object. The location keeps its `/`, because a prefix on S3 may end in several.
 fn split(uri: &str) -> Result<(&str, &str)> {
-    let (folder, name) = match uri.rsplit_once('/') {
-        Some(("", name)) => ("/", name),
-        Some(parts) => parts,
-        None => (".", uri),
-    };
+    let (folder, name) = uri.split_at(uri.rfind('/').map_or(0, |slash| slash + 1));
     match name {
         "" | "." | ".." => Err(Error::new(ErrorKind::Invalid, Step::Input, uri, "a folder, not a file")),
+        name if folder.is_empty() => Ok((".", name)),
         name => Ok((folder, name)),
     }
+}
+
+/// What a task puts into a channel, as a stream. A panic of the task is an error at the end, so that no part passes for the whole.
+fn stream_of(
+    root: String,
+    receiver: mpsc::Receiver<Result<Entry>>,
+    task: JoinHandle<()>,
+) -> BoxStream<'static, Result<Entry>> {
+    let panicked = async move {
+        let panic = task.await.err()?;
+        Some(Err(Error::from_source(Step::List, root, std::io::Error::other(panic))))
+    };
+    receive(receiver)
+        .chain(stream::once(panicked).filter_map(future::ready))
+        .boxed()
+}
+
+/// What comes out of a channel, as a stream.
+pub(crate) fn receive<T: Send + 'static>(receiver: mpsc::Receiver<T>) -> BoxStream<'static, T> {
+    stream::unfold(receiver, async |mut receiver| {
+        receiver.recv().await.map(|item| (item, receiver))
+    })
+    .boxed()
 }

@@ -1,5 +1,7 @@
 //! The table of features: a row a photo, in polars and in Parquet, with the failures beside it.
 
+mod parts;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
 use crate::mobilenet::FEATURES;
 use crate::output::{self, IfExists};
-use crate::store::{self, Store};
+use crate::store::{self, Length, Store};
 use crate::table;
-
-const FAILURES: &str = "_failures.jsonl";
+use parts::FAILURES;
+pub(crate) use parts::{Earlier, FeaturesWriter, ROWS_PER_PART};
 
 /// Where features come from and what made them. It is written beside them as `_manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,12 +32,25 @@ pub struct Manifest {
     pub preprocessing: String,
     /// Photos that have features.
     pub photos: usize,
+    /// Photos of these whose features an earlier run had computed.
+    pub reused: usize,
     /// Photos that failed.
     pub failures: usize,
     /// Files of the table, in the order of their rows.
-    pub parts: Vec<String>,
+    pub parts: Vec<Part>,
     /// Where the time went.
     pub timings: Timings,
+}
+
+/// A Parquet file of the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Its name.
+    pub file: String,
+    /// Its rows.
+    pub rows: usize,
+    /// SHA-256 of its content, in hexadecimal: damaged Parquet is refused before it is parsed.
+    pub sha256: String,
 }
 
 /// Where the time of an extraction went, in seconds.
@@ -96,10 +111,10 @@ impl Features {
         let manifest: Manifest = output::manifest(&*store).await?;
         let mut table = rows(&[], &[], &Array2::zeros((0, FEATURES)))?;
         for part in &manifest.parts {
-            let part_table = table::from_parquet(store.get(part, output::MAX_FILE).await?, &store.uri(part))?;
+            let part_table = parts::read(&*store, &part.file, &part.sha256).await?;
             table
                 .vstack_mut(&part_table)
-                .map_err(|error| Error::from_source(Step::Read, store.uri(part), error))?;
+                .map_err(|error| Error::from_source(Step::Read, store.uri(&part.file), error))?;
         }
         table.rechunk_mut();
         let failures = read_failures(&*store).await?;
@@ -116,7 +131,7 @@ impl Features {
         Self::new(table, failures, manifest).map_err(|error| error.about(store.uri("")))
     }
 
-    /// Writes the table to a new folder: `part-*.parquet`, `_failures.jsonl`, `_manifest.json`, and `_SUCCESS` last.
+    /// Writes the table to a new folder or prefix: `part-*.parquet`, `_failures.jsonl`, `_manifest.json`, and `_SUCCESS` last.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] if the folder is not empty.
@@ -130,7 +145,9 @@ impl Features {
     /// [`ErrorKind::AlreadyExists`] as [`IfExists`] says.
     pub async fn write_with(&self, location: &str, if_exists: IfExists) -> Result<()> {
         let mut writer = FeaturesWriter::begin(store::open(location)?, if_exists).await?;
-        writer.push(self.table.clone()).await?;
+        for first in (0..self.len()).step_by(ROWS_PER_PART) {
+            writer.push(self.table.slice(first as i64, ROWS_PER_PART)).await?;
+        }
         writer.finish(&self.failures, self.manifest.clone()).await?;
         Ok(())
     }
@@ -219,50 +236,8 @@ pub(crate) fn rows(paths: &[&str], labels: &[&str], features: &Array2<f32>) -> R
     .map_err(|error| Error::from_source(Step::Infer, "features", error))
 }
 
-/// Writes features part by part, so that memory does not grow with the number of photos.
-pub(crate) struct FeaturesWriter {
-    store: Arc<dyn Store>,
-    parts: Vec<String>,
-}
-
-impl FeaturesWriter {
-    pub(crate) async fn begin(store: Arc<dyn Store>, if_exists: IfExists) -> Result<Self> {
-        output::begin(&*store, if_exists).await?;
-        Ok(FeaturesWriter {
-            store,
-            parts: Vec::new(),
-        })
-    }
-
-    /// Writes one part.
-    pub(crate) async fn push(&mut self, mut table: DataFrame) -> Result<()> {
-        let key = format!("part-{:05}.parquet", self.parts.len());
-        table.rechunk_mut();
-        let file = table::to_parquet(&mut table, &self.store.uri(&key))?;
-        self.store.put(&key, file).await?;
-        self.parts.push(key);
-        Ok(())
-    }
-
-    pub(crate) async fn finish(self, failures: &[Failure], manifest: Manifest) -> Result<Manifest> {
-        let mut lines = Vec::new();
-        for failure in failures {
-            serde_json::to_writer(&mut lines, failure)
-                .map_err(|error| Error::from_source(Step::Write, self.store.uri(FAILURES), error))?;
-            lines.push(b'\n');
-        }
-        self.store.put(FAILURES, lines.into()).await?;
-        let manifest = Manifest {
-            parts: self.parts,
-            ..manifest
-        };
-        output::finish(&*self.store, &manifest).await?;
-        Ok(manifest)
-    }
-}
-
 async fn read_failures(store: &dyn Store) -> Result<Vec<Failure>> {
-    let lines: Bytes = store.get(FAILURES, output::MAX_FILE).await?;
+    let lines: Bytes = store.get(FAILURES, Length::AtMost(output::MAX_FILE)).await?;
     serde_json::Deserializer::from_slice(&lines)
         .into_iter()
         .collect::<Result<_, _>>()

@@ -1,0 +1,336 @@
+//! The pipeline from photos to rows: list, read, decode, infer.
+//!
+//! Listing runs ahead of reading, reading of decoding and decoding of the network, each by a bounded number of photos, so memory does
+//! not grow with the number of photos. Rows keep the order of the photos. A photo that fails becomes a row of the failures table.
+
+mod pipeline;
+mod progress;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::stream::{self, BoxStream, StreamExt};
+use polars::prelude::DataFrame;
+use tokio::sync::mpsc;
+
+use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use crate::features::{self, Earlier, Features, FeaturesWriter, Manifest, ROWS_PER_PART};
+use crate::folder::{self, ImageFolder, Photo};
+use crate::mobilenet::{FEATURES, MobileNetV2, PREPROCESSING};
+use crate::output::IfExists;
+use crate::pixels::Limits;
+use crate::store::{self, Store};
+use pipeline::{Batch, Listed, Pipeline};
+pub use progress::Progress;
+
+/// Photos that are listed before those ahead of them are read.
+const LIST_AHEAD: usize = 10_000;
+/// Time between two calls of `on_progress`.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Time after which rows are written though they do not fill a file: what a run loses at most when it is killed.
+const CHECKPOINT: Duration = Duration::from_secs(15);
+
+/// An extraction that can be adjusted before it runs.
+///
+/// ```no_run
+/// use fruits_core::{Extraction, IfExists, MobileNetV2};
+///
+/// # async fn example() -> fruits_core::Result<()> {
+/// let manifest = Extraction::open("s3://fruits/Test", &MobileNetV2::imagenet()?)?
+///     .max_failures(10)
+///     .on_progress(|progress| println!("{progress}"))
+///     .run_to("s3://fruits/Results", IfExists::Refuse)
+///     .await?;
+/// println!("{} photos", manifest.photos);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Extraction {
+    store: Arc<dyn Store>,
+    photos: BoxStream<'static, Result<Photo>>,
+    found: Arc<Found>,
+    failures: Vec<Failure>,
+    model: MobileNetV2,
+    limits: Limits,
+    max_failures: usize,
+    checkpoint: Duration,
+    on_progress: Box<dyn FnMut(&Progress) + Send>,
+}
+
+/// What listing has found so far.
+#[derive(Debug, Default)]
+struct Found {
+    photos: AtomicUsize,
+    is_complete: AtomicBool,
+}
+
+impl ImageFolder {
+    /// The features of all photos.
+    ///
+    /// # Errors
+    /// When the network or the store as a whole fails: photos that cannot be read or decoded are
+    /// [failures](Features::failures).
+    pub async fn features(&self, model: &MobileNetV2) -> Result<Features> {
+        self.extraction(model).run().await
+    }
+
+    /// An extraction of all photos, to be adjusted before it runs.
+    pub fn extraction(&self, model: &MobileNetV2) -> Extraction {
+        let photos = stream::iter(self.photos().to_vec()).map(Ok).boxed();
+        let found = Found {
+            photos: (self.len() + self.failures().len()).into(),
+            is_complete: true.into(),
+        };
+        Extraction::new(
+            self.store().clone(),
+            photos,
+            found.into(),
+            self.failures().to_vec(),
+            model,
+        )
+    }
+}
+
+impl Extraction {
+    /// An extraction of the photos below a location. They are listed while it runs, so that it starts at once and memory does not grow
+    /// with their number.
+    ///
+    /// # Errors
+    /// As [`store::open`]. A location that does not exist, or holds no photo, is an error when it runs.
+    pub fn open(location: &str, model: &MobileNetV2) -> Result<Self> {
+        let store = store::open(location)?;
+        let found = Arc::new(Found::default());
+        let (sender, photos) = mpsc::channel(LIST_AHEAD);
+        let list = {
+            let (store, found) = (store.clone(), found.clone());
+            async move {
+                let mut listing = folder::photos(&store);
+                while let Some(photo) = listing.next().await {
+                    found.photos.fetch_add(1, Ordering::Relaxed);
+                    if sender.send(photo).await.is_err() {
+                        return;
+                    }
+                }
+                found.is_complete.store(true, Ordering::Relaxed);
+            }
+        };
+        let photos = stream::once(async move {
+            tokio::spawn(list);
+            store::receive(photos)
+        });
+        Ok(Self::new(store, photos.flatten().boxed(), found, Vec::new(), model))
+    }
+
+    fn new(
+        store: Arc<dyn Store>,
+        photos: BoxStream<'static, Result<Photo>>,
+        found: Arc<Found>,
+        failures: Vec<Failure>,
+        model: &MobileNetV2,
+    ) -> Self {
+        Extraction {
+            store,
+            photos,
+            found,
+            failures,
+            model: model.clone(),
+            limits: Limits::default(),
+            max_failures: usize::MAX,
+            checkpoint: CHECKPOINT,
+            on_progress: Box::new(|_| {}),
+        }
+    }
+
+    /// Bounds the size of a photo; a larger one is a failure.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Stops with an error when more photos than this have failed. By default nothing stops it.
+    pub fn max_failures(mut self, max_failures: usize) -> Self {
+        self.max_failures = max_failures;
+        self
+    }
+
+    /// Writes what it has after this time at the latest, so a run that is killed loses no more than that. 15 seconds by default.
+    pub fn checkpoint(mut self, checkpoint: Duration) -> Self {
+        self.checkpoint = checkpoint;
+        self
+    }
+
+    /// Calls `on_progress` about once a second, and at the end.
+    pub fn on_progress(mut self, on_progress: impl FnMut(&Progress) + Send + 'static) -> Self {
+        self.on_progress = Box::new(on_progress);
+        self
+    }
+
+    /// Runs, and gives back the features of all photos: 5 KB a photo.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no photo; [`ErrorKind::TooManyFailures`] as [`max_failures`](Self::max_failures) says;
+    /// when the network or the store as a whole fails.
+    pub async fn run(mut self) -> Result<Features> {
+        self.look().await?;
+        let mut table = features::rows(&[], &[], &ndarray::Array2::zeros((0, FEATURES)))?;
+        let (failures, manifest) = self
+            .run_batches(None, async |batch| append(&mut table, batch.table()?))
+            .await?;
+        table.rechunk_mut();
+        Features::new(table, failures, manifest)
+    }
+
+    /// Runs and writes the features to a folder or prefix as they come, so that memory does not grow with the number of photos.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`ErrorKind::AlreadyExists`] as `if_exists` says. What was computed before the error stays, for
+    /// [`resume_to`](Self::resume_to).
+    pub async fn run_to(mut self, location: &str, if_exists: IfExists) -> Result<Manifest> {
+        self.look().await?;
+        let writer = FeaturesWriter::begin(store::open(location)?, if_exists).await?;
+        self.write(writer, None).await
+    }
+
+    /// As [`run_to`](Self::run_to), but goes on where earlier runs to this location stopped, or brings up to date what they finished.
+    ///
+    /// Photos of the same path, size and version (ETag, or time of modification) whose features were computed with the same weights
+    /// are not computed again. New, changed and failed ones are. The rows are those of a run that was never stopped.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`ErrorKind::AlreadyExists`] if there is something at the location that no extraction wrote.
+    pub async fn resume_to(mut self, location: &str) -> Result<Manifest> {
+        self.look().await?;
+        let (writer, earlier) = FeaturesWriter::resume(store::open(location)?, &self.model).await?;
+        self.write(writer, Some(earlier)).await
+    }
+
+    /// Makes sure that there is a photo, before an earlier output is touched.
+    async fn look(&mut self) -> Result<()> {
+        match self.photos.next().await {
+            Some(Err(error)) if error.subject() == self.store.uri("") => Err(error),
+            None if self.failures.is_empty() => Err(folder::no_photo(self.store.uri(""))),
+            first => {
+                let rest = std::mem::replace(&mut self.photos, stream::empty().boxed());
+                self.photos = stream::iter(first).chain(rest).boxed();
+                Ok(())
+            }
+        }
+    }
+
+    async fn write(self, mut writer: FeaturesWriter, earlier: Option<Earlier>) -> Result<Manifest> {
+        let (model, checkpoint) = (self.model.clone(), self.checkpoint);
+        let (mut table, mut photos) = (DataFrame::default(), Vec::new());
+        let mut last_write = Instant::now();
+        let result = self
+            .run_batches(earlier, async |batch| {
+                append(&mut table, batch.table()?)?;
+                photos.extend(batch.photos);
+                if photos.len() >= ROWS_PER_PART || (!photos.is_empty() && last_write.elapsed() >= checkpoint) {
+                    let (table, photos) = (std::mem::take(&mut table), std::mem::take(&mut photos));
+                    writer.push_with_index(table, photos, &model).await?;
+                    last_write = Instant::now();
+                }
+                Ok(())
+            })
+            .await;
+        // Also after an error: what was computed is worth keeping.
+        let written = match photos.is_empty() {
+            true => Ok(()),
+            false => writer.push_with_index(table, photos, &model).await,
+        };
+        let (failures, manifest) = result?;
+        written?;
+        writer.finish(&failures, manifest).await
+    }
+
+    /// Runs the pipeline and hands every batch of rows to `consume`, in order.
+    async fn run_batches(
+        mut self,
+        earlier: Option<Earlier>,
+        mut consume: impl AsyncFnMut(Batch) -> Result<()>,
+    ) -> Result<(Vec<Failure>, Manifest)> {
+        let start = Instant::now();
+        let pipeline = Pipeline::new(self.store.clone(), self.model.clone(), self.limits);
+        let mut failures = self.failures;
+        check(&failures, self.max_failures)?;
+        let mut progress = Progress {
+            done: 0,
+            reused: 0,
+            failed: failures.len(),
+            found: 0,
+            is_listing: true,
+            elapsed: Duration::ZERO,
+        };
+        let photos = stream::unfold((self.photos, earlier), async |(mut photos, mut earlier)| {
+            let photo = photos.next().await?;
+            let known = match (&photo, &mut earlier) {
+                (Ok(photo), Some(earlier)) => earlier.take(photo).await,
+                _ => Ok(None),
+            };
+            Some((known.map(|known| Listed { photo, known }), (photos, earlier)))
+        });
+        let consume = async |batch: Batch| {
+            failures.extend_from_slice(&batch.failures);
+            check(&failures, self.max_failures)?;
+            progress.done += batch.photos.len();
+            progress.reused += batch.reused;
+            progress.failed = failures.len();
+            progress.found = self.found.photos.load(Ordering::Relaxed);
+            progress.is_listing = !self.found.is_complete.load(Ordering::Relaxed);
+            consume(batch).await?;
+            if start.elapsed() >= progress.elapsed + PROGRESS_INTERVAL {
+                progress.elapsed = start.elapsed();
+                (self.on_progress)(&progress);
+            }
+            Ok(())
+        };
+        pipeline.run(photos, consume).await?;
+
+        let source = self.store.uri("");
+        if !self.found.is_complete.load(Ordering::Relaxed) {
+            let message = "the listing ended too early";
+            return Err(Error::new(ErrorKind::Io, Step::List, source, message));
+        }
+        (progress.found, progress.is_listing, progress.elapsed) = (progress.finished(), false, start.elapsed());
+        (self.on_progress)(&progress);
+        let manifest = Manifest {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            source,
+            model: "MobileNetV2 1.0 224".to_owned(),
+            weights_sha256: self.model.weights_sha256().to_owned(),
+            preprocessing: PREPROCESSING.to_owned(),
+            photos: progress.done,
+            reused: progress.reused,
+            failures: failures.len(),
+            parts: Vec::new(),
+            timings: pipeline.clocks.timings(start.elapsed()),
+        };
+        Ok((failures, manifest))
+    }
+}
+
+fn append(table: &mut DataFrame, rows: DataFrame) -> Result<()> {
+    table
+        .vstack_mut_owned(rows)
+        .map(|_| ())
+        .map_err(|error| Error::from_source(Step::Infer, "features", error))
+}
+
+/// Fails if there are more failures than the limit.
+fn check(failures: &[Failure], limit: usize) -> Result<()> {
+    match failures.last() {
+        Some(last) if failures.len() > limit => {
+            let count = failures.len();
+            let Failure { path, step, message } = last;
+            let message = format!("{count} photos failed, {limit} are accepted; the last: {path}: {step}: {message}");
+            Err(Error::new(
+                ErrorKind::TooManyFailures,
+                Step::Input,
+                "max_failures",
+                message,
+            ))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,504 @@
+//! Buckets of S3, and of services that speak its protocol.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{Config, StalledStreamProtectionConfig};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{EncodingType, Object, RequestPayer};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime::client::retries::TokenBucket;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_types::service_config::ServiceConfigKey;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use tokio::sync::{OnceCell, mpsc};
+
+use super::{Entry, LIST_AHEAD, Length, Store, stream_of};
+use crate::error::{Error, ErrorKind, Result, Step};
+
+/// Tries of one request. With the SDK's back-off that is some three minutes of a service that says `503 Slow Down`.
+const ATTEMPTS: u32 = 50;
+/// Tries of the first request to a store, if nothing answers: a mistyped endpoint should be said at once.
+const FIRST_ATTEMPTS: u32 = 3;
+const MAX_BACKOFF: Duration = Duration::from_secs(8);
+/// Tries of an object whose answer breaks off: the SDK retries requests, but not what comes after the headers.
+const BODY_ATTEMPTS: u32 = 6;
+const BODY_BACKOFF: Duration = Duration::from_millis(100);
+/// A request without an answer, or an answer that stands still, is given up after this time and tried again.
+const STALL: Duration = Duration::from_secs(10);
+/// Time for one object, with all tries.
+const DEADLINE: Duration = Duration::from_secs(300);
+/// Where a bucket is said to lie if nothing says so; S3 answers with the right region, other services do not care.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// A bucket of S3, or what is below a prefix in it.
+///
+/// Locations are `s3://bucket` or `s3://bucket/prefix`, taken literally: nothing is decoded, and there are no wildcards. Credentials,
+/// region and endpoint come from where the AWS command line takes them: variables, `~/.aws`, SSO, the role of the machine; with an
+/// endpoint of its own (`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`) the bucket's name goes into the path. Two more variables:
+/// `AWS_SKIP_SIGNATURE=true` reads public buckets without credentials, `AWS_REQUEST_PAYER=requester` agrees to pay for requests.
+///
+/// Requests are tried again when the service is busy or the connection breaks, an object as a whole. What no other try can mend
+/// (denied, expired, no such bucket) fails at once, with a sentence that says what to do.
+#[derive(Debug, Clone)]
+pub struct S3Store {
+    bucket: Arc<Bucket>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    name: String,
+    /// Empty, or ends in `/`.
+    prefix: String,
+    request_payer: Option<RequestPayer>,
+    client: OnceCell<Client>,
+}
+
+impl S3Store {
+    /// The store at `s3://bucket/prefix`. Nothing is asked of the service yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the location does not begin with `s3://` and a bucket's name.
+    pub fn new(location: &str) -> Result<Self> {
+        Self::with(location, OnceCell::new())
+    }
+
+    /// The store at `s3://bucket/prefix`, through a client that was set up otherwise.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_client(location: &str, client: Client) -> Result<Self> {
+        Self::with(location, OnceCell::new_with(Some(client)))
+    }
+
+    fn with(location: &str, client: OnceCell<Client>) -> Result<Self> {
+        let rest = location.strip_prefix("s3://").unwrap_or_default();
+        let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if name.is_empty() {
+            let message = "not a location on S3; give s3://bucket/prefix";
+            return Err(Error::new(ErrorKind::Invalid, Step::Input, location, message));
+        }
+        let slash = if prefix.is_empty() || prefix.ends_with('/') {
+            ""
+        } else {
+            "/"
+        };
+        Ok(S3Store {
+            bucket: Arc::new(Bucket {
+                name: name.to_owned(),
+                prefix: format!("{prefix}{slash}"),
+                request_payer: is_set("AWS_REQUEST_PAYER").then_some(RequestPayer::Requester),
+                client,
+            }),
+        })
+    }
+}
+
+impl Store for S3Store {
+    fn uri(&self, key: &str) -> String {
+        self.bucket.uri(key)
+    }
+
+    fn list(&self) -> BoxStream<'static, Result<Entry>> {
+        let (sender, receiver) = mpsc::channel(LIST_AHEAD);
+        let bucket = self.bucket.clone();
+        let task = tokio::spawn(async move {
+            if let Err(error) = bucket.list(&sender).await {
+                // Nobody may be left who wants to know.
+                let _ = sender.send(Err(error)).await;
+            }
+        });
+        stream_of(self.uri(""), receiver, task)
+    }
+
+    fn get<'a>(&'a self, key: &'a str, length: Length) -> BoxFuture<'a, Result<Bytes>> {
+        let received = AtomicUsize::new(0);
+        Box::pin(async move {
+            let get = tokio::time::timeout(DEADLINE, self.bucket.get(key, length, &received));
+            match (get.await, received.load(Ordering::Relaxed)) {
+                (Ok(result), _) => result,
+                (Err(_), 0) => Err(self.bucket.overdue(Step::Read, key)),
+                (Err(_), bytes) => {
+                    let message = format!("only {bytes} bytes came within {} s", DEADLINE.as_secs());
+                    Err(Error::new(ErrorKind::Io, Step::Read, self.uri(key), message))
+                }
+            }
+        })
+    }
+
+    fn put<'a>(&'a self, key: &'a str, content: Bytes) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.bucket.put(key, content, None))
+    }
+
+    fn create<'a>(&'a self, key: &'a str, content: Bytes) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            match self.bucket.put(key, content.clone(), Some("*")).await {
+                // An earlier try may have arrived although its answer did not.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    match self.get(key, Length::Exactly(content.len() as u64)).await {
+                        Ok(there) if there == content => Ok(()),
+                        _ => Err(error),
+                    }
+                }
+                result => result,
+            }
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let request = self.bucket.client().await.delete_object();
+            request
+                .bucket(&self.bucket.name)
+                .key(self.bucket.full_key(key))
+                .set_request_payer(self.bucket.request_payer.clone())
+                .send()
+                .await
+                .map(|_| ())
+                .map_err(|error| self.bucket.error(Step::Write, key, error))
+        })
+    }
+}
+
+impl Bucket {
+    fn uri(&self, key: &str) -> String {
+        let uri = format!("s3://{}/{}{key}", self.name, self.prefix);
+        match key {
+            "" => uri[..uri.len() - 1].to_owned(),
+            _ => uri,
+        }
+    }
+
+    fn full_key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    async fn client(&self) -> &Client {
+        self.client.get_or_init(connect).await
+    }
+
+    async fn list(&self, entries: &mpsc::Sender<Result<Entry>>) -> Result<()> {
+        let client = self.client().await;
+        let (mut token, mut is_first) = (None, true);
+        loop {
+            let request = client.list_objects_v2();
+            let request = request
+                .bucket(&self.name)
+                .prefix(&self.prefix)
+                .encoding_type(EncodingType::Url) // XML cannot hold every key
+                .set_continuation_token(token)
+                .set_request_payer(self.request_payer.clone());
+            let quick = Config::builder().retry_config(retries(FIRST_ATTEMPTS));
+            let page = match is_first {
+                true => match request.clone().customize().config_override(quick).send().await {
+                    // It is there, but busy.
+                    Err(error) if error.raw_response().is_some() => request.send().await,
+                    result => result,
+                },
+                false => request.send().await,
+            };
+            let page = page.map_err(|error| self.error(Step::List, "", error))?;
+            let is_truncated = page.is_truncated == Some(true);
+            if is_first && page.contents().is_empty() && !is_truncated {
+                let message = "nothing is there: no object's key begins with it";
+                return Err(Error::new(ErrorKind::NotFound, Step::List, self.uri(""), message));
+            }
+            is_first = false;
+            let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
+            for object in page.contents() {
+                let Some(entry) = self.entry(object, is_encoded).transpose() else {
+                    continue;
+                };
+                if entries.send(entry).await.is_err() {
+                    return Ok(());
+                }
+            }
+            token = page.next_continuation_token;
+            match (is_truncated, &token) {
+                (false, _) => return Ok(()),
+                (true, Some(_)) => {}
+                (true, None) => {
+                    let message = "the service has more to list, but does not say where to go on";
+                    return Err(Error::new(ErrorKind::Unavailable, Step::List, self.uri(""), message));
+                }
+            }
+        }
+    }
+
+    /// An object as listed; nothing for the marker that consoles put where they show a folder.
+    fn entry(&self, object: &Object, is_encoded: bool) -> Result<Option<Entry>> {
+        let listed = object.key().unwrap_or_default();
+        let decoded = if is_encoded {
+            // As in forms, a space is a plus.
+            urlencoding::decode(&listed.replace('+', " ")).map(|key| key.into_owned())
+        } else {
+            Ok(listed.to_owned())
+        };
+        let invalid = |message| Error::new(ErrorKind::Invalid, Step::List, self.uri(listed), message);
+        let key = decoded.map_err(|_| invalid("the key is not UTF-8"))?;
+        let key = key
+            .strip_prefix(&self.prefix)
+            .ok_or_else(|| invalid("the service listed a key outside of what it was asked for"))?;
+        let modified = || object.last_modified().map(DateTime::to_string);
+        Ok((!key.is_empty()).then(|| Entry {
+            key: key.to_owned(),
+            size: object.size().and_then(|size| size.try_into().ok()).unwrap_or_default(),
+            version: object.e_tag().map(str::to_owned).or_else(modified).unwrap_or_default(),
+        }))
+    }
+
+    async fn get(&self, key: &str, length: Length, received: &AtomicUsize) -> Result<Bytes> {
+        let mut attempt = 1;
+        loop {
+            match self.try_get(key, length, received).await {
+                // The answer broke off, or came short.
+                Err(error) if error.kind() == ErrorKind::Io && attempt < BODY_ATTEMPTS => {
+                    tokio::time::sleep(BODY_BACKOFF * 2_u32.pow(attempt)).await;
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_get(&self, key: &str, length: Length, received: &AtomicUsize) -> Result<Bytes> {
+        let request = self.client().await.get_object();
+        let answer = request
+            .bucket(&self.name)
+            .key(self.full_key(key))
+            .set_request_payer(self.request_payer.clone())
+            .send()
+            .await
+            .map_err(|error| self.error(Step::Read, key, error))?;
+        let uri = || self.uri(key);
+        let announced = answer.content_length().and_then(|bytes| u64::try_from(bytes).ok());
+        if let Some(announced) = announced {
+            length.check(announced, uri)?;
+        }
+        let mut content = Vec::with_capacity(announced.unwrap_or_default() as usize);
+        let mut body = answer.body;
+        while content.len() as u64 <= length.limit()
+            && let Some(chunk) = body.next().await
+        {
+            let chunk = chunk.map_err(|error| {
+                let message = format!("the answer broke off after {} bytes: {}", content.len(), causes(&error));
+                Error::new(ErrorKind::Io, Step::Read, uri(), message)
+            })?;
+            received.fetch_add(chunk.len(), Ordering::Relaxed);
+            content.extend_from_slice(&chunk);
+        }
+        length.check(content.len() as u64, uri)?;
+        Ok(content.into())
+    }
+
+    async fn put(&self, key: &str, content: Bytes, if_none_match: Option<&str>) -> Result<()> {
+        let request = self.client().await.put_object();
+        let put = request
+            .bucket(&self.name)
+            .key(self.full_key(key))
+            .body(content.into())
+            .set_if_none_match(if_none_match.map(str::to_owned))
+            .set_request_payer(self.request_payer.clone())
+            .customize()
+            .config_override(Config::builder().timeout_config(timeouts(DEADLINE)))
+            .send();
+        match tokio::time::timeout(DEADLINE, put).await {
+            Ok(result) => result.map(|_| ()).map_err(|error| self.error(Step::Write, key, error)),
+            Err(_) => Err(self.overdue(Step::Write, key)),
+        }
+    }
+
+    fn overdue(&self, step: Step, key: &str) -> Error {
+        let message = format!(
+            "the service does not answer: {key} took longer than {} s",
+            DEADLINE.as_secs()
+        );
+        Error::new(ErrorKind::Unavailable, step, self.uri(""), message)
+    }
+
+    /// What to make of a failed request. What would befall every other request too is about the root, not about the key.
+    fn error<E>(&self, step: Step, key: &str, error: SdkError<E, HttpResponse>) -> Error
+    where
+        E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let code = error.code().unwrap_or_default();
+        let response = error.raw_response();
+        let status = response.map(|response| response.status().as_u16());
+        let region = response.and_then(|response| response.headers().get("x-amz-bucket-region"));
+        let about_key = |kind, message: &str| Error::new(kind, step, self.uri(key), message);
+        let about_all = |kind, message: &str| {
+            let key = match key {
+                "" => String::new(),
+                key => format!(" (at {key})"),
+            };
+            let message = format!("{message}{key}: {}", reason(&error));
+            Error::new(kind, step, self.uri(""), message)
+        };
+        match (code, status) {
+            // Not NotFound, which a new prefix is too.
+            ("NoSuchBucket", _) => about_all(ErrorKind::Invalid, "there is no such bucket"),
+            ("InvalidObjectState", _) => {
+                let message = "archived in a cold storage class; restore the object first";
+                about_key(ErrorKind::Unsupported, message)
+            }
+            ("ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired", _) => about_all(
+                ErrorKind::Denied,
+                "the credentials have expired; renew them and run again",
+            ),
+            ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "NotSignedUp", _) => about_all(
+                ErrorKind::Denied,
+                "the credentials are not valid here; check AWS_PROFILE, the AWS_* variables and the endpoint",
+            ),
+            ("RequestTimeTooSkewed", _) => about_all(ErrorKind::Denied, "this machine's clock is wrong; set it"),
+            ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _)
+            | (_, Some(301 | 307)) => about_all(
+                ErrorKind::Denied,
+                &format!(
+                    "the bucket lies in the region {}; set AWS_REGION to it",
+                    region.unwrap_or("of another endpoint")
+                ),
+            ),
+            ("PreconditionFailed" | "ConditionalRequestConflict", _) | (_, Some(412)) => {
+                about_key(ErrorKind::AlreadyExists, "the key exists")
+            }
+            (_, Some(404)) if !key.is_empty() => about_key(ErrorKind::NotFound, "no such key"),
+            ("AccessDenied" | "AllAccessDisabled", _) | (_, Some(401 | 403)) => {
+                let action = match step {
+                    Step::List => "s3:ListBucket",
+                    Step::Write => "s3:PutObject and s3:DeleteObject",
+                    _ => "s3:GetObject",
+                };
+                let message =
+                    format!("access denied; the policies of these credentials and of the bucket must allow {action}");
+                about_all(ErrorKind::Denied, &message)
+            }
+            (_, None) if has_cause::<CredentialsError>(&error) => about_all(
+                ErrorKind::Denied,
+                "no credentials found; set AWS_PROFILE or the AWS_* variables, or AWS_SKIP_SIGNATURE=true for a public bucket",
+            ),
+            (_, Some(400..=499)) if code != "RequestTimeout" && !matches!(status, Some(408 | 429)) => {
+                about_key(ErrorKind::Invalid, &format!("the service refused: {}", reason(&error)))
+            }
+            _ => about_all(
+                ErrorKind::Unavailable,
+                "the service does not answer as it should, after all tries",
+            ),
+        }
+    }
+}
+
+async fn connect() -> Client {
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let stalls = StalledStreamProtectionConfig::enabled().grace_period(STALL);
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http)
+        .retry_config(retries(ATTEMPTS))
+        .timeout_config(timeouts(STALL))
+        .stalled_stream_protection(stalls.build());
+    if is_set("AWS_SKIP_SIGNATURE") {
+        loader = loader.no_credentials();
+    }
+    let shared = loader.load().await;
+    let mut config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(has_own_endpoint(&shared));
+    if shared.region().is_none() {
+        config = config.region(Region::from_static(DEFAULT_REGION));
+    }
+    // The SDK's own allowance for retries is made for services that answer people: it runs out after some dozen photos.
+    let patient = RetryPartition::custom("fruits").token_bucket(TokenBucket::unlimited());
+    Client::from_conf(config.retry_partition(patient.build()).build())
+}
+
+/// The answer must begin within this time. It is counted from the beginning of the request, so uploads need more of it.
+fn timeouts(answer: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(STALL)
+        .read_timeout(answer)
+        .build()
+}
+
+fn retries(attempts: u32) -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(attempts)
+        .with_max_backoff(MAX_BACKOFF)
+}
+
+/// Whether the endpoint is not Amazon's: by the variables or the profile, for all services or for S3.
+fn has_own_endpoint(config: &SdkConfig) -> bool {
+    let key = ServiceConfigKey::builder()
+        .service_id("S3")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    let of_s3 = config
+        .service_config()
+        .zip(key.ok())
+        .and_then(|(service, key)| service.load_config(key));
+    of_s3.is_some() || config.endpoint_url().is_some()
+}
+
+/// Whether a variable says yes.
+fn is_set(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "" | "0" | "false"))
+}
+
+/// What the service said, or why it could not be asked.
+fn reason<E: StdError + ProvideErrorMetadata + 'static>(error: &SdkError<E, HttpResponse>) -> String {
+    match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        _ => match error.raw_response() {
+            Some(response) => format!("HTTP {}", response.status().as_u16()),
+            None => causes(error),
+        },
+    }
+}
+
+/// An error with all its causes, each once, in one line.
+fn causes(error: &(dyn StdError + 'static)) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for error in chain(error) {
+        let text = error.to_string();
+        if said.last().is_none_or(|last| !last.contains(&text)) {
+            said.push(text);
+        }
+    }
+    said.join(": ")
+}
+
+fn has_cause<T: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).any(|error| error.is::<T>())
+}
+
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_taken_literally() {
+        let uri = |location: &str, key: &str| S3Store::new(location).unwrap().uri(key);
+        assert_eq!(uri("s3://b", "1.jpg"), "s3://b/1.jpg");
+        assert_eq!(uri("s3://b/", ""), "s3://b");
+        assert_eq!(uri("s3://b/Test", "a b/é%2F+.jpg"), "s3://b/Test/a b/é%2F+.jpg");
+        assert_eq!(uri("s3://b/Test/", ""), "s3://b/Test");
+        assert_eq!(uri("s3://b/Test//", "/1.jpg"), "s3://b/Test///1.jpg");
+        for location in ["s3://", "s3:///key", "gs://b"] {
+            assert_eq!(S3Store::new(location).unwrap_err().kind(), ErrorKind::Invalid);
+        }
+    }
+}
