@@ -47,6 +47,17 @@ venv() { # NAME REQUIREMENTS
     VENV=$folder
 }
 
+# One of Rust's programs in this version, built once.
+tool() { # CRATE VERSION [CARGO-OPTION...]
+    local crate=$1 version=$2
+    shift 2
+    grep -qs "^\"$crate $version " "$FRUITS_CACHE/tools/.crates.toml" && return
+    say "building $crate $version"
+    env -u RUSTFLAGS -u CARGO_BUILD_TARGET CARGO_TARGET_DIR="$FRUITS_CACHE/tools-target" \
+        cargo install --quiet --locked --root "$FRUITS_CACHE/tools" --version "$version" "$crate" "$@"
+    rm -rf "$FRUITS_CACHE/tools-target"
+}
+
 need cargo "see https://rustup.rs"
 need cc "install a C compiler, for instance your system's gcc package"
 need python3 "install Python 3.11 or newer"

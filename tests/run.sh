@@ -2,6 +2,7 @@
 # Every check of the project. Installs what it misses; quick when run again.
 source "$(dirname "${BASH_SOURCE[0]}")/../bootstrap/env.sh"
 cd "$REPO"
+system_package chromium chromium # for the tests of what a page does
 
 "$REPO/bootstrap/weights.sh"
 export FRUITS_WEIGHTS=$FRUITS_DATA/mobilenet_v2.safetensors
@@ -12,7 +13,8 @@ cargo clippy --quiet --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
 
 venv tests "$REPO/tests/requirements.txt"
-export FRUITS_TEST_PYTHON=$VENV/bin/python # it plays S3 for the Rust tests
+tool s3s-fs 0.14.1 --features binary
+export FRUITS_TEST_PYTHON=$VENV/bin/python FRUITS_TEST_S3S_FS=$FRUITS_CACHE/tools/bin/s3s-fs # two that play S3
 
 say "Rust tests"
 cargo test --workspace

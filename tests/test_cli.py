@@ -41,7 +41,7 @@ def test_pca_ends_with_json_and_reads_back(features_of, tmp_path):
 def test_report_is_one_file_that_needs_no_network(features_of, tmp_path):
     run("report", features_of(SAMPLE), "--out", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg ") == 2 and page.count("data:image/jpeg") == 30
+    assert page.count("<svg ") == 1 and page.count("data:image/jpeg") == 31 and "<iframe srcdoc=" in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
 

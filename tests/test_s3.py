@@ -45,7 +45,7 @@ def test_the_chain_on_s3_equals_the_chain_on_folders(s3, aws, photos, features_o
     run("pca", "s3://photos/Results", "--out", "s3://photos/Pca")
     assert (s3.download("s3://photos/Pca", tmp_path / "pca") / "_SUCCESS").exists()
     run("report", "s3://photos/Results", "--out", tmp_path / "report.html")
-    assert (tmp_path / "report.html").read_text().count("data:image/jpeg") == 30
+    assert (tmp_path / "report.html").read_text().count("data:image/jpeg") == 31
     assert "not empty" in run("features", photos, "--out", "s3://photos/Results", status=1).stderr
 
 
@@ -109,7 +109,7 @@ def test_what_no_try_can_mend_is_said_at_once(s3, aws, photos, tmp_path, monkeyp
     assert "no credentials found" in says()
 
 
-def test_a_public_bucket_needs_no_credentials(s3, aws, tmp_path, monkeypatch):
+def test_a_public_bucket_needs_no_credentials(s3, aws, photos, tmp_path, monkeypatch):
     s3.upload(SAMPLE / "Kiwi", "public", "Kiwi", ACL="public-read")
     s3.client.put_bucket_acl(Bucket="public", ACL="public-read")
     aws(s3.endpoint)
@@ -121,7 +121,7 @@ def test_a_public_bucket_needs_no_credentials(s3, aws, tmp_path, monkeypatch):
         run("features", "s3://public/Kiwi", "--out", tmp_path / "again")
         assert not any("Signature" in request for request in proxy.requests)
     aws(s3.endpoint)
-    assert "access denied" in run("features", "s3://photos/Test", "--out", tmp_path / "private", status=1).stderr
+    assert "access denied" in run("features", photos, "--out", tmp_path / "private", status=1).stderr
 
 
 def test_two_runs_to_one_place(s3, aws, photos, features_of, tmp_path):

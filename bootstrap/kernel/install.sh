@@ -8,12 +8,7 @@ PREFIX=${1:-$HOME/.local}
 EVCXR_VERSION=0.22.0
 KIT=$FRUITS_CACHE/kernel
 
-if ! grep -qs "^\"evcxr_jupyter $EVCXR_VERSION " "$FRUITS_CACHE/tools/.crates.toml"; then
-    say "building evcxr_jupyter $EVCXR_VERSION (about 15 minutes on two cores, once)"
-    env -u RUSTFLAGS -u CARGO_BUILD_TARGET CARGO_TARGET_DIR="$FRUITS_CACHE/tools-target" \
-        cargo install --quiet --locked --root "$FRUITS_CACHE/tools" --version "$EVCXR_VERSION" evcxr_jupyter
-    rm -rf "$FRUITS_CACHE/tools-target"
-fi
+tool evcxr_jupyter "$EVCXR_VERSION" # about 15 minutes on two cores
 if [ ! -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
     say "adding Rust's own sources, which evcxr reads to know types"
     rustup component add rust-src

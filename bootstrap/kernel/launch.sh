@@ -25,5 +25,6 @@ export PATH=$session/home/bin:$toolchain:$FRUITS_CACHE/tools/bin:$VENV/bin:/usr/
 
 # Cells link fruits-core and Rust's standard library dynamically, and evcxr loads them from another folder than they were linked for.
 LD_LIBRARY_PATH=$session/target/$FRUITS_TARGET/debug/deps:$(rustc --print target-libdir)
+export MALLOC_ARENA_MAX=1 # as in fruits-core/src/main.rs
 export LD_LIBRARY_PATH EVCXR_TMPDIR=$session EVCXR_CONFIG_DIR=$KIT/config
 evcxr_jupyter --control_file "$1"

@@ -113,8 +113,31 @@ struct ReportArgs {
     json: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    use_one_arena();
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(run()),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "fruits: no threads can be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// glibc gives threads arenas of their own, and tensors that wander from thread to thread leave every one of them large. With one
+/// arena, 344 photos take 159 MB instead of 462 MB, and no more time.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn use_one_arena() {
+    // SAFETY: it sets a number, and no other thread is there yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn use_one_arena() {}
+
+async fn run() -> ExitCode {
     let command = Cli::parse().command;
     let is_extraction = matches!(command, Command::Features(_));
     let result = match command {

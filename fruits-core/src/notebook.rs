@@ -6,7 +6,7 @@ use polars::prelude::{DataFrame, DataType};
 use crate::error::Result;
 use crate::features::Features;
 use crate::figure::scree::percent;
-use crate::figure::{Figure, THRESHOLDS};
+use crate::figure::{Explorer, Figure, THRESHOLDS};
 use crate::folder::ImageFolder;
 use crate::pca::Pca;
 
@@ -84,6 +84,13 @@ impl Figure {
     /// Shows the figure.
     pub fn evcxr_display(&self) {
         emit(html! { (PreEscaped(self.svg())) }, &format!("{self:?}"));
+    }
+}
+
+impl Explorer {
+    /// Shows the figure, in a frame of its own.
+    pub fn evcxr_display(&self) {
+        emit(html! { (PreEscaped(self.frame())) }, self.description());
     }
 }
 

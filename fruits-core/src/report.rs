@@ -23,7 +23,7 @@ const FAILURES_SHOWN: usize = 200;
 
 const STYLE: &str = include_str!("report.css");
 
-/// A page about features and their PCA: summary, labels with sample photos, scree plot, scatter plot, failures, timings.
+/// A page about features and their PCA: summary, labels with sample photos, scree plot, the photos to look around in, failures, timings.
 ///
 /// ```no_run
 /// use fruits_core::{Features, Pca, Report};
@@ -47,7 +47,7 @@ impl Report {
     /// If the PCA was not fitted to features of this kind, or keeps fewer than two components.
     pub async fn new(features: &Features, pca: &Pca) -> Result<Self> {
         let labels = labels(features).await;
-        let (scree, scatter) = (pca.scree()?, pca.scatter(features)?);
+        let (scree, explorer) = (pca.scree()?, pca.explore(features).await?);
         let page = html! {
             (DOCTYPE)
             html lang="en" {
@@ -69,8 +69,9 @@ impl Report {
                         (thresholds(pca))
                     }
                     section {
-                        h2 { "The photos along the first two components" }
-                        figure { (PreEscaped(scatter.svg())) }
+                        h2 { "The photos along the components" }
+                        p.note { "Point at a photo to see it. The legend hides labels; the wheel zooms; dragging moves, or turns in space." }
+                        figure { (PreEscaped(explorer.frame())) }
                     }
                     (labels_section(&labels))
                     (failures(features))
@@ -110,11 +111,7 @@ async fn labels(features: &Features) -> Vec<Label<'_>> {
         paths.entry(label).or_default().push(path);
     }
     let store = store::open(&features.manifest().source).ok();
-    let sample = async |path| {
-        let store = store.as_deref()?;
-        let key = str::strip_prefix(path, &store.uri(""))?.strip_prefix('/')?;
-        thumbnail(store, key, THUMBNAIL_SIDE).await.ok()
-    };
+    let sample = async |path| thumbnail(store.as_deref()?, path, THUMBNAIL_SIDE).await.ok();
     let labels = stream::iter(paths)
         .map(async |(name, paths)| {
             // Spread over the label's photos, since neighbours are often alike.

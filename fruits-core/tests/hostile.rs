@@ -134,6 +134,16 @@ fn what_is_no_photo() {
     assert_eq!(kind(b"\x89PNG\r\n\x1a\n"), ErrorKind::Invalid);
 }
 
+/// Files that fuzzing found.
+#[test]
+fn findings() {
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hostile")).unwrap() {
+        let path = file.unwrap().path();
+        let result = network_input(&std::fs::read(&path).unwrap(), &Limits::default());
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Invalid, "{}", path.display());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 

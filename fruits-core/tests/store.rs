@@ -27,7 +27,7 @@ macro_rules! conformance {
         async fn $test() {
             match $new(stringify!($test)).await {
                 Some(store) => super::$test(store).await,
-                None => eprintln!("skipped: FRUITS_TEST_PYTHON does not name a Python with moto"),
+                None => eprintln!("skipped: the server is not here; tests/run.sh brings it"),
             }
         })*
     };

@@ -1,4 +1,4 @@
-//! Any bytes to 224x224 pixels or an error.
+//! Any bytes to pixels or an error. The resize is to a few pixels: what it does depends on the sizes only, and 224x224 take ten times as long.
 //!
 //!     cargo fuzz run --sanitizer none pixels CORPUS
 //!
@@ -13,14 +13,14 @@ mod error;
 mod pixels;
 
 use libfuzzer_sys::fuzz_target;
-use pixels::{Limits, network_input};
+use pixels::{Limits, decode, resize};
 
 fuzz_target!(|bytes: &[u8]| {
     let limits = Limits {
         bytes: 1 << 20,
         pixels: 1 << 20,
     };
-    if let Ok(pixels) = network_input(bytes, &limits) {
-        assert_eq!(pixels.dimensions(), (224, 224));
+    if let Ok(photo) = decode(bytes, &limits) {
+        assert_eq!(resize(&photo, 7, 5).dimensions(), (7, 5));
     }
 });

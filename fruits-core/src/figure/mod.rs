@@ -1,5 +1,6 @@
-//! Figures: data in, SVG out.
+//! Figures: data in, SVG or HTML out.
 
+mod explorer;
 mod palette;
 mod scatter;
 pub(crate) mod scree;
@@ -11,6 +12,7 @@ use plotters::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::store;
+pub use explorer::Explorer;
 pub use scree::THRESHOLDS;
 
 /// A drawing as SVG text, sized for a page at 96 dpi.

@@ -31,6 +31,16 @@ const SHAPES: [Shape; 5] = [
     Shape::Polygon(&[(0.0, 1.25), (-1.15, -0.85), (1.15, -0.85)]),
 ];
 
+impl Shape {
+    /// Its corners; a circle has none.
+    pub(super) fn corners(self) -> &'static [(f64, f64)] {
+        match self {
+            Shape::Circle => &[],
+            Shape::Polygon(corners) => corners,
+        }
+    }
+}
+
 /// The mark of the label with this index. The first fifty differ.
 pub(super) fn mark(index: usize) -> (RGBColor, Shape) {
     (

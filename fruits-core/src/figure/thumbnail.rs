@@ -5,33 +5,55 @@ use base64::prelude::BASE64_STANDARD;
 use image::RgbImage;
 use turbojpeg::{Image, PixelFormat, Subsamp};
 
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
 use crate::pixels::{Limits, decode, resize};
 use crate::store::{Length, Store};
 
 const QUALITY: i32 = 85;
 
-/// A photo, scaled to fit into `side` x `side` pixels, as a `data:` URI.
-pub(crate) async fn thumbnail(store: &dyn Store, key: &str, side: u32) -> Result<String> {
+/// The photo at a path below the store's root, scaled to fit into `side` x `side` pixels, as a `data:` URI.
+pub(crate) async fn thumbnail(store: &dyn Store, path: &str, side: u32) -> Result<String> {
+    jpeg_uri(&small(store, path, side).await?)
+}
+
+/// The photo at a path below the store's root, scaled to fit into `side` x `side` pixels.
+pub(super) async fn small(store: &dyn Store, path: &str, side: u32) -> Result<RgbImage> {
+    let key = path
+        .strip_prefix(&store.uri(""))
+        .and_then(|rest| rest.strip_prefix('/'));
+    let elsewhere = || {
+        Error::new(
+            ErrorKind::NotFound,
+            Step::Draw,
+            path,
+            "not below the location of the photos",
+        )
+    };
     let limits = Limits::default();
-    let bytes = store.get(key, Length::AtMost(limits.bytes)).await?;
-    let work = move || data_uri(&decode(&bytes, &limits)?, side);
+    let bytes = store
+        .get(key.ok_or_else(elsewhere)?, Length::AtMost(limits.bytes))
+        .await?;
+    let work = move || Ok(fit(&decode(&bytes, &limits)?, side));
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|panic| Err(Error::from_source(Step::Draw, "", std::io::Error::other(panic))))
-        .map_err(|error| error.about(store.uri(key)))
+        .map_err(|error| error.about(path))
 }
 
-fn data_uri(photo: &RgbImage, side: u32) -> Result<String> {
+fn fit(photo: &RgbImage, side: u32) -> RgbImage {
     let (width, height) = photo.dimensions();
     let scale = f64::from(side) / f64::from(width.max(height));
     let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-    let small = resize(photo, scaled(width), scaled(height));
+    resize(photo, scaled(width), scaled(height))
+}
+
+/// A picture as a JPEG in a `data:` URI.
+pub(super) fn jpeg_uri(picture: &RgbImage) -> Result<String> {
     let image = Image {
-        pixels: small.as_raw().as_slice(),
-        width: small.width() as usize,
-        pitch: small.width() as usize * 3,
-        height: small.height() as usize,
+        pixels: picture.as_raw().as_slice(),
+        width: picture.width() as usize,
+        pitch: picture.width() as usize * 3,
+        height: picture.height() as usize,
         format: PixelFormat::RGB,
     };
     let jpeg = turbojpeg::compress(image, QUALITY, Subsamp::None)

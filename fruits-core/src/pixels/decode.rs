@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use image::codecs::png::PngDecoder;
-use image::{DynamicImage, ImageDecoder, ImageFormat, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, RgbImage};
 use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat};
 
 use crate::error::{Error, ErrorKind, Result, Step};
@@ -104,11 +104,14 @@ fn inverted_cmyk_to_rgb([c, m, y, k]: [u8; 4]) -> [u8; 3] {
 }
 
 fn png(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
-    let decoder = PngDecoder::with_limits(Cursor::new(bytes), png_limits(limits)).map_err(damaged)?;
+    if has_cut_palette(bytes) {
+        return Err(invalid("the palette does not end with a whole colour"));
+    }
+    let decoder = PngDecoder::with_limits(Cursor::new(bytes), png_limits(limits)).map_err(png_error)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = checked_size(width.into(), height.into(), limits)?;
     let is_16_bit_grey = bytes.get(PNG_DEPTH_AND_COLOUR) == Some(&[16, 0]);
-    let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    let image = DynamicImage::from_decoder(decoder).map_err(png_error)?;
     let pixels = match image {
         DynamicImage::ImageRgb8(rgb) => return Ok(rgb),
         DynamicImage::ImageLuma8(grey) => grey.pixels().flat_map(|p| [p[0]; 3]).collect(),
@@ -127,6 +130,21 @@ fn png(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
         }
     };
     rgb_image(width, height, pixels)
+}
+
+/// Whether a palette's length is not a multiple of three, on which png 0.18.1 panics.
+fn has_cut_palette(bytes: &[u8]) -> bool {
+    // Behind the signature: length (4 bytes), name (4), content, checksum (4), again and again.
+    let mut chunks = bytes.get(8..).unwrap_or_default();
+    while let Some(([a, b, c, d, name @ ..], rest)) = chunks.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        match name {
+            b"PLTE" if length % 3 != 0 => return true,
+            b"IDAT" => return false,
+            _ => chunks = rest.get(length.saturating_add(4)..).unwrap_or_default(),
+        }
+    }
+    false
 }
 
 fn high_byte(level: u16) -> u8 {
@@ -161,6 +179,13 @@ fn invalid(message: impl Into<String>) -> Error {
 
 fn unsupported(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Unsupported, Step::Decode, "", message)
+}
+
+fn png_error(error: ImageError) -> Error {
+    match error {
+        ImageError::Limits(_) => Error::new(ErrorKind::TooLarge, Step::Decode, "", error.to_string()),
+        _ => damaged(error),
+    }
 }
 
 fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -1,5 +1,6 @@
 //! Two servers that speak S3's protocol, on 127.0.0.1.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,54 +9,68 @@ use std::sync::{Arc, OnceLock};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Config, Credentials, Region};
 use fruits_core::store::{S3Store, Store};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
 
 const KEY: &str = "test-key";
 const SECRET: &str = "test-secret";
 
 /// A bucket of moto's for one test, if the variable `FRUITS_TEST_PYTHON` names a Python that has moto.
 pub async fn moto(test: &str) -> Option<Arc<dyn Store>> {
-    // The server ends with its standard input, so with this process.
-    static SERVER: OnceLock<Option<(Child, String)>> = OnceLock::new();
-    let start = |python| {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/s3_server.py");
-        let mut server = Command::new(python)
-            .arg(script)
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/s3_server.py");
+    let server = SERVER.get_or_init(|| Some(Server::start(std::env::var_os("FRUITS_TEST_PYTHON")?, &[script])));
+    bucket(&server.as_ref()?.endpoint, test).await
+}
+
+/// A bucket of s3s-fs' for one test, if the variable `FRUITS_TEST_S3S_FS` names its program.
+pub async fn s3s_fs(test: &str) -> Option<Arc<dyn Store>> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let root = folder("s3s-fs", "root");
+        let options = [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--access-key",
+            KEY,
+            "--secret-key",
+            SECRET,
+        ];
+        let arguments: Vec<&str> = options.into_iter().chain(root.to_str()).collect();
+        Some(Server::start(std::env::var_os("FRUITS_TEST_S3S_FS")?, &arguments))
+    });
+    bucket(&server.as_ref()?.endpoint, test).await
+}
+
+/// A server that ends with this process.
+struct Server {
+    endpoint: String,
+    _shell: Child,
+}
+
+impl Server {
+    /// Starts a program that says somewhere in its output at which `http://` address it is.
+    fn start(program: OsString, arguments: &[&str]) -> Self {
+        let mut shell = Command::new("sh")
+            // Standard input ends with this process.
+            .args(["-c", "exec 3<&0; \"$0\" \"$@\" <&3 & cat <&3 >/dev/null; kill $!"])
+            .arg(program)
+            .args(arguments)
+            .env("RUST_LOG", "info")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("the server starts");
-        let mut line = String::new();
-        let mut output = BufReader::new(server.stdout.as_mut().expect("standard output is piped"));
-        output.read_line(&mut line).expect("the server says where it is");
-        (server, line.trim().to_owned())
-    };
-    let server = SERVER.get_or_init(|| std::env::var_os("FRUITS_TEST_PYTHON").map(start));
-    bucket(&server.as_ref()?.1, test).await
-}
-
-/// A bucket of s3s-fs' for one test.
-pub async fn s3s_fs(test: &str) -> Option<Arc<dyn Store>> {
-    let service = {
-        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder("s3s-fs", test)).unwrap());
-        builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
-        builder.build()
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let service = service.clone();
-            tokio::spawn(async move {
-                let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                // A client that goes away is none of this test's concern.
-                let _ = server.serve_connection(TokioIo::new(socket), service).await;
-            });
+            .expect("sh starts");
+        let output = BufReader::new(shell.stdout.take().expect("standard output is piped"));
+        let address = |line: String| Some(format!("http://{}", line.split_once("http://")?.1.trim()));
+        let mut lines = output.lines().map_while(Result::ok);
+        let endpoint = lines.by_ref().find_map(address).expect("the server says where it is");
+        std::thread::spawn(move || lines.count()); // nobody waits for a reader
+        Server {
+            endpoint,
+            _shell: shell,
         }
-    });
-    bucket(&endpoint, test).await
+    }
 }
 
 /// An empty folder for one test of one store.
