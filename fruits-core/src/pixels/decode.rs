@@ -139,7 +139,7 @@ fn has_cut_palette(bytes: &[u8]) -> bool {
     while let Some(([a, b, c, d, name @ ..], rest)) = chunks.split_first_chunk::<8>() {
         let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
         match name {
-            b"PLTE" if length % 3 != 0 => return true,
+            b"PLTE" if !length.is_multiple_of(3) => return true,
             b"IDAT" => return false,
             _ => chunks = rest.get(length.saturating_add(4)..).unwrap_or_default(),
         }
