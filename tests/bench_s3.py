@@ -5,13 +5,14 @@ listing  peak memory at 20,000 and 200,000 keys of which 200 are photos; how muc
 memory   peak memory with 2,000 and with 20,000 photos
 """
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
-import conftest
+from conftest import S3
 from faults import Proxy
 
 ROOT = pathlib.Path(__file__).resolve().parent
@@ -37,7 +38,7 @@ def features(source, out, environment=None):
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"fruits ended with {status}")
-    answer = conftest.json.loads(output.splitlines()[-1])
+    answer = json.loads(output.splitlines()[-1])
     return answer["photos_per_second"], usage.ru_maxrss / 1000, answer
 
 
@@ -55,7 +56,7 @@ def aws(endpoint):
 def speed(photos, scratch):
     folder = copies(photos, 2300, scratch / "photos")
     process, endpoint = server()
-    conftest.S3(endpoint).upload(folder, "bucket", "Test")
+    S3(endpoint).upload(folder, "bucket", "Test")
     with Proxy(endpoint) as near, Proxy(endpoint, lambda request, nth: ("late", 0.05)) as far:
         runs = [
             ("folder", folder, scratch / "out", None),

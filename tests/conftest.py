@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import boto3
+import numpy
+import pandas
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -20,6 +22,16 @@ def run(*arguments, status=0):
     lines = process.stdout.splitlines()
     process.json = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None
     return process
+
+
+def rows(folder):
+    """Paths below the source, labels and features, in the order of the files and rows."""
+    frame = pandas.concat([pandas.read_parquet(part) for part in sorted(folder.glob("*.parquet"))], ignore_index=True)
+    return [tuple(path.split("/")[-2:]) for path in frame.path], list(frame.label), numpy.stack(frame.features)
+
+
+def same(a, b):
+    return a[0] == b[0] and a[1] == b[1] and numpy.array_equal(a[2], b[2])
 
 
 @pytest.fixture(scope="session")

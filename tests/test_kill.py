@@ -6,8 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import SAMPLE, run
-from test_s3 import rows, same
+from conftest import SAMPLE, rows, run, same
 
 
 def test_killed_twenty_times_then_resumed(features_of, tmp_path):

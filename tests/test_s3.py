@@ -5,10 +5,9 @@ import shutil
 import subprocess
 import time
 
-import numpy
 import pandas
 import pytest
-from conftest import SAMPLE, run
+from conftest import SAMPLE, rows, run, same
 from faults import Proxy
 
 EXPIRED = "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
@@ -21,16 +20,6 @@ def photos(s3):
     """The sample photos on S3."""
     s3.upload(SAMPLE, "photos", "Test")
     return "s3://photos/Test"
-
-
-def rows(folder):
-    """Paths below the source, labels and features, in the order of the files and rows."""
-    frame = pandas.concat([pandas.read_parquet(part) for part in sorted(folder.glob("*.parquet"))], ignore_index=True)
-    return [tuple(path.split("/")[-2:]) for path in frame.path], list(frame.label), numpy.stack(frame.features)
-
-
-def same(a, b):
-    return a[0] == b[0] and a[1] == b[1] and numpy.array_equal(a[2], b[2])
 
 
 def test_the_chain_on_s3_equals_the_chain_on_folders(s3, aws, photos, features_of, tmp_path):

@@ -76,7 +76,8 @@ impl ImageFolder {
     /// [`Extraction::open`](crate::Extraction::open), which lists while it works.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if the location does not exist or holds no photo; as [`store::open`].
+    /// [`ErrorKind::NotFound`] if the location does not exist or holds no photo, [`ErrorKind::Invalid`] if there is no such bucket; as
+    /// [`store::open`].
     pub async fn open(location: &str) -> Result<Self> {
         Self::list(store::open(location)?).await
     }
@@ -86,18 +87,17 @@ impl ImageFolder {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn list(store: Arc<dyn Store>) -> Result<Self> {
-        let root = store.uri("");
         let (mut photos, mut failures) = (Vec::new(), Vec::new());
         let mut listing = self::photos(&store);
         while let Some(photo) = listing.next().await {
             match photo {
                 Ok(photo) => photos.push(photo),
-                Err(error) if error.subject() == root => return Err(error),
+                Err(error) if store::is_about_all(&*store, &error) => return Err(error),
                 Err(error) => failures.push(Failure::new(error.subject(), &error)),
             }
         }
         if photos.is_empty() && failures.is_empty() {
-            return Err(no_photo(root));
+            return Err(no_photo(store.uri("")));
         }
         Ok(ImageFolder {
             store,

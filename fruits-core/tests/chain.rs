@@ -14,8 +14,12 @@ fn model() -> Option<MobileNetV2> {
         .ok()
 }
 
-/// Three views of two labels, and five files that are no photos.
-fn mixed_folder(root: &Path) {
+/// The photos' folder, with three views of two labels and five files that are no photos, and a place for an output beside it.
+fn mixed_folder(root: &Path) -> (String, String) {
+    let place = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    let places = (place("photos"), place("out"));
+    let root = &root.join("photos");
+    fs::create_dir(root).unwrap();
     for label in ["Banana", "Lemon"] {
         fs::create_dir(root.join(label)).unwrap();
         for view in ["view-00.jpg", "view-05.jpg", "view-10.jpg"] {
@@ -30,18 +34,15 @@ fn mixed_folder(root: &Path) {
     fs::write(bad.join("page.jpg"), "<html><script>alert(1)</script>").unwrap();
     fs::write(bad.join("tiff.png"), b"II*\0\x08\0\0\0\0\0\0\0").unwrap();
     fs::write(bad.join("noise.png"), b"\x89PNG\r\n\x1a\nnoise").unwrap();
+    places
 }
 
 #[tokio::test]
 async fn the_whole_chain_with_bad_photos() {
     let Some(model) = model() else { return };
     let root = tempfile::tempdir().unwrap();
-    let (photos_folder, out) = (root.path().join("photos"), root.path().join("out"));
-    fs::create_dir(&photos_folder).unwrap();
-    mixed_folder(&photos_folder);
-    let out = out.to_str().unwrap();
-
-    let photos = ImageFolder::open(photos_folder.to_str().unwrap()).await.unwrap();
+    let (photos, out) = mixed_folder(root.path());
+    let photos = ImageFolder::open(&photos).await.unwrap();
     let (sender, progress) = std::sync::mpsc::channel::<Progress>();
     let extraction = photos.extraction(&model).on_progress(move |p| sender.send(*p).unwrap());
     let features = extraction.run().await.unwrap();
@@ -61,8 +62,8 @@ async fn the_whole_chain_with_bad_photos() {
     );
     assert_eq!(features.failures_table().shape(), (5, 3));
 
-    features.write(out).await.unwrap();
-    let again = Features::read(out).await.unwrap();
+    features.write(&out).await.unwrap();
+    let again = Features::read(&out).await.unwrap();
     assert_eq!(again.matrix(), features.matrix());
     assert_eq!(again.table(), features.table());
     assert_eq!(again.failures(), features.failures());
@@ -100,12 +101,9 @@ async fn the_whole_chain_with_bad_photos() {
 async fn outputs_are_whole_or_refused() {
     let Some(model) = model() else { return };
     let root = tempfile::tempdir().unwrap();
-    let photos = root.path().join("photos");
-    fs::create_dir(&photos).unwrap();
-    mixed_folder(&photos);
-    let photos = ImageFolder::open(photos.to_str().unwrap()).await.unwrap();
-    let out_path = root.path().join("out");
-    let out = out_path.to_str().unwrap();
+    let (photos, out) = mixed_folder(root.path());
+    let photos = ImageFolder::open(&photos).await.unwrap();
+    let (out, out_path) = (out.as_str(), Path::new(&out));
 
     let too_many = photos
         .extraction(&model)
@@ -151,16 +149,11 @@ async fn weights_that_do_not_fit_are_refused() {
 async fn damaged_outputs_are_errors() {
     let Some(model) = model() else { return };
     let root = tempfile::tempdir().unwrap();
-    let (photos, out) = (root.path().join("photos"), root.path().join("out"));
-    fs::create_dir(&photos).unwrap();
-    mixed_folder(&photos);
-    let extraction = Extraction::open(photos.to_str().unwrap(), &model).unwrap();
-    extraction
-        .run_to(out.to_str().unwrap(), IfExists::Refuse)
-        .await
-        .unwrap();
+    let (photos, out) = mixed_folder(root.path());
+    let extraction = Extraction::open(&photos, &model).unwrap();
+    extraction.run_to(&out, IfExists::Refuse).await.unwrap();
 
-    let read = async || Features::read(out.to_str().unwrap()).await;
+    let read = async || Features::read(&out).await;
     assert_eq!(read().await.unwrap().len(), 6);
     let mut random = 1_u64;
     let mut next = |below: usize| {

@@ -25,7 +25,7 @@ use pipeline::{Batch, Listed, Pipeline};
 pub use progress::Progress;
 
 /// Photos that are listed before those ahead of them are read.
-const LIST_AHEAD: usize = 10_000;
+const PHOTOS_AHEAD: usize = 10_000;
 /// Time between two calls of `on_progress`.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Time after which rows are written though they do not fill a file: what a run loses at most when it is killed.
@@ -101,7 +101,7 @@ impl Extraction {
     pub fn open(location: &str, model: &MobileNetV2) -> Result<Self> {
         let store = store::open(location)?;
         let found = Arc::new(Found::default());
-        let (sender, photos) = mpsc::channel(LIST_AHEAD);
+        let (sender, photos) = mpsc::channel(PHOTOS_AHEAD);
         let list = {
             let (store, found) = (store.clone(), found.clone());
             async move {
@@ -208,7 +208,7 @@ impl Extraction {
     /// Makes sure that there is a photo, before an earlier output is touched.
     async fn look(&mut self) -> Result<()> {
         match self.photos.next().await {
-            Some(Err(error)) if error.subject() == self.store.uri("") => Err(error),
+            Some(Err(error)) if store::is_about_all(&*self.store, &error) => Err(error),
             None if self.failures.is_empty() => Err(folder::no_photo(self.store.uri(""))),
             first => {
                 let rest = std::mem::replace(&mut self.photos, stream::empty().boxed());

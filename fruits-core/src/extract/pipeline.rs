@@ -17,7 +17,7 @@ use crate::features::{self, Timings};
 use crate::folder::Photo;
 use crate::mobilenet::{FEATURES, MobileNetV2};
 use crate::pixels::{Limits, network_input};
-use crate::store::{Length, Store};
+use crate::store::{self, Length, Store};
 
 /// Photos that are read at the same time, or wait for the network.
 const READ_AHEAD: usize = 32;
@@ -211,7 +211,7 @@ impl Pipeline {
 
     /// The row of the failures table, unless the error is about the store as a whole and would be every photo's.
     fn failed(&self, path: String, error: Error) -> Result<Prepared> {
-        if error.subject() == self.store.uri("") {
+        if store::is_about_all(&*self.store, &error) {
             return Err(error);
         }
         Ok(Prepared::Failed(Failure::new(path, &error)))

@@ -1,5 +1,6 @@
 //! The table of features: a row a photo, in polars and in Parquet, with the failures beside it.
 
+mod earlier;
 mod parts;
 
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use crate::mobilenet::FEATURES;
 use crate::output::{self, IfExists};
 use crate::store::{self, Length, Store};
 use crate::table;
+pub(crate) use earlier::Earlier;
 use parts::FAILURES;
-pub(crate) use parts::{Earlier, FeaturesWriter, ROWS_PER_PART};
+pub(crate) use parts::{FeaturesWriter, ROWS_PER_PART};
 
 /// Where features come from and what made them. It is written beside them as `_manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

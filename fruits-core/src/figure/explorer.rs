@@ -22,7 +22,9 @@ const STYLE: &str = include_str!("explorer.css");
 /// Components to choose from.
 const AXES: usize = 10;
 /// Side of a thumbnail in pixels, for so many photos at most: a page with 20,000 photos stays at some 20 MB.
-const TILES: [(usize, u32); 3] = [(1_000, 96), (5_000, 64), (usize::MAX, 40)];
+const TILES: [(usize, u32); 3] = [(1_000, 96), (5_000, 64), (MAX_PHOTOS, 40)];
+/// Photos that are shown at most.
+const MAX_PHOTOS: usize = 20_000;
 /// Photos that are read at the same time.
 const READ_AHEAD: usize = 32;
 /// Height of the figure in a notebook, in pixels.
@@ -48,7 +50,7 @@ pub struct Explorer {
 
 impl Pca {
     /// The photos along the first components (ten at most), with thumbnails. Photos are read where they lie; those that are gone are
-    /// grey.
+    /// grey. Of more than 20,000 photos so many are shown, evenly spread.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if there is no photo or the features are not of the PCA's kind.
@@ -73,28 +75,31 @@ impl Pca {
 impl Explorer {
     /// `coordinates` is `n x k`, a row a photo; the first of the named axes are shown at first.
     async fn new(features: &Features, coordinates: &Array2<f64>, axes: Vec<String>) -> Result<Self> {
-        let mut labels: BTreeMap<&str, usize> = features.labels().into_iter().map(|label| (label, 0)).collect();
+        let shown = spread(features.len(), MAX_PHOTOS);
+        let of_shown = |all: Vec<&'_ str>| shown.iter().map(|&photo| all[photo].to_owned()).collect::<Vec<_>>();
+        let (label, path) = (of_shown(features.labels()), of_shown(features.paths()));
+        let mut labels: BTreeMap<&str, usize> = label.iter().map(|label| (label.as_str(), 0)).collect();
         labels
             .values_mut()
             .enumerate()
             .for_each(|(index, value)| *value = index);
-        let label: Vec<usize> = features.labels().iter().map(|label| labels[label]).collect();
+        let label: Vec<usize> = label.iter().map(|label| labels[label.as_str()]).collect();
         let marks = labels.keys().enumerate().map(|(index, name)| {
             let (colour, shape) = mark(index);
             let colour = format!("#{:02x}{:02x}{:02x}", colour.0, colour.1, colour.2);
             json!({ "name": name, "colour": colour, "corners": shape.corners() })
         });
         let floats: Vec<u8> = (0..axes.len())
-            .flat_map(|axis| coordinates.column(axis).to_vec())
-            .flat_map(|value| (value as f32).to_le_bytes())
+            .flat_map(|axis| shown.iter().map(move |&photo| coordinates[[photo, axis]] as f32))
+            .flat_map(f32::to_le_bytes)
             .collect();
-        let (side, columns, sheet) = sheet(features).await?;
+        let (side, columns, sheet) = sheet(&features.manifest().source, &path).await?;
         let data = json!({
-            "n": features.len(),
+            "n": shown.len(),
             "axes": axes,
             "labels": marks.collect::<Vec<_>>(),
             "label": label,
-            "path": features.paths(),
+            "path": path,
             "coordinates": BASE64_STANDARD.encode(&floats),
             "sheet": { "side": side, "columns": columns, "uri": sheet },
         });
@@ -102,7 +107,7 @@ impl Explorer {
         let data = data.to_string().replace('<', "\\u003c");
         let description = format!(
             "Interactive scatter plot of {} photos with {} labels along {} components",
-            features.len(),
+            count(shown.len(), features.len()),
             labels.len(),
             axes.len()
         );
@@ -121,6 +126,7 @@ impl Explorer {
                             label { "up " select {} }
                             label { "depth " select {} }
                             button #reset { "Reset" }
+                            @if shown.len() < features.len() { span { (count(shown.len(), features.len())) " photos" } }
                         }
                         div #stage {
                             canvas #plot role="img" aria-label=(description) {}
@@ -172,17 +178,29 @@ impl std::fmt::Debug for Explorer {
     }
 }
 
+/// Up to `max` of the indices below `n`, evenly spread.
+fn spread(n: usize, max: usize) -> Vec<usize> {
+    let shown = n.min(max);
+    (0..shown).map(|i| i * n / shown).collect()
+}
+
+fn count(shown: usize, all: usize) -> String {
+    match shown == all {
+        true => all.to_string(),
+        false => format!("{shown} of {all}"),
+    }
+}
+
 /// All thumbnails on one picture, row by row: their side, the number of columns, and the picture as a `data:` URI.
-async fn sheet(features: &Features) -> Result<(u32, u32, String)> {
-    let paths = features.paths();
+async fn sheet(source: &str, paths: &[String]) -> Result<(u32, u32, String)> {
     let side = TILES
         .iter()
         .find(|(photos, _)| paths.len() <= *photos)
         .map_or(0, |tile| tile.1);
     let columns = (paths.len() as f64).sqrt().ceil() as u32;
     let rows = (paths.len() as u32).div_ceil(columns);
-    let store = store::open(&features.manifest().source).ok();
-    let thumbnails = stream::iter(&paths)
+    let store = store::open(source).ok();
+    let thumbnails = stream::iter(paths)
         .map(async |path| small(store.as_deref()?, path, side).await.ok())
         .buffered(READ_AHEAD);
     let mut sheet = RgbImage::from_pixel(columns * side, rows * side, image::Rgb([0x80; 3]));
@@ -199,4 +217,16 @@ async fn sheet(features: &Features) -> Result<(u32, u32, String)> {
         .await
         .unwrap_or_else(|panic| Err(Error::from_source(Step::Draw, "", std::io::Error::other(panic))))?;
     Ok((side, columns, uri))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_photos_some_are_shown_evenly_spread() {
+        assert_eq!(spread(3, 5), [0, 1, 2]);
+        assert_eq!(spread(10, 4), [0, 2, 5, 7]);
+        assert_eq!((count(3, 3), count(3, 5)), ("3".to_owned(), "3 of 5".to_owned()));
+    }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, PersistError};
 use walkdir::{DirEntry, WalkDir};
 
 use super::{Entry, LIST_AHEAD, Length, Store, stream_of};
@@ -33,7 +33,22 @@ impl LocalStore {
             root: absolute.unwrap_or_else(|_| root.to_owned()),
         }
     }
+
+    /// Writes a file beside the target and renames it, so that the target is whole at every moment.
+    fn write(&self, key: &str, content: Bytes, rename: Rename) -> BoxFuture<'static, Result<()>> {
+        let path = self.root.join(key);
+        Box::pin(on_blocking_thread(move || {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            write_beside(folder, &content)
+                .and_then(|file| Ok(rename(file, &path)?))
+                // Makes the rename last.
+                .and_then(|_| std::fs::File::open(folder)?.sync_all())
+                .map_err(|error| Error::from_source(Step::Write, path.display().to_string(), error))
+        }))
+    }
 }
+
+type Rename = fn(NamedTempFile, &Path) -> Result<std::fs::File, PersistError>;
 
 impl Store for LocalStore {
     fn uri(&self, key: &str) -> String {
@@ -70,25 +85,11 @@ impl Store for LocalStore {
     }
 
     fn put<'a>(&'a self, key: &'a str, content: Bytes) -> BoxFuture<'a, Result<()>> {
-        let path = self.root.join(key);
-        Box::pin(async move {
-            on_blocking_thread(move || {
-                let written = write_beside(&path, &content).and_then(|file| Ok(file.persist(&path)?));
-                finish_write(&path, written)
-            })
-            .await
-        })
+        self.write(key, content, |file, path| file.persist(path))
     }
 
     fn create<'a>(&'a self, key: &'a str, content: Bytes) -> BoxFuture<'a, Result<()>> {
-        let path = self.root.join(key);
-        Box::pin(async move {
-            on_blocking_thread(move || {
-                let written = write_beside(&path, &content).and_then(|file| Ok(file.persist_noclobber(&path)?));
-                finish_write(&path, written)
-            })
-            .await
-        })
+        self.write(key, content, |file, path| file.persist_noclobber(path))
     }
 
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>> {
@@ -172,9 +173,8 @@ fn read(path: &Path, limit: u64) -> std::io::Result<(Bytes, u64)> {
     Ok((content.into(), size))
 }
 
-/// The content in a file beside the target, to be renamed, so that the target is whole at every moment.
-fn write_beside(path: &Path, content: &[u8]) -> std::io::Result<NamedTempFile> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+/// The content in a new file with a temporary name.
+fn write_beside(folder: &Path, content: &[u8]) -> std::io::Result<NamedTempFile> {
     std::fs::create_dir_all(folder)?;
     let mut file = tempfile::Builder::new()
         .prefix(TEMPORARY)
@@ -183,13 +183,6 @@ fn write_beside(path: &Path, content: &[u8]) -> std::io::Result<NamedTempFile> {
     file.write_all(content)?;
     file.as_file().sync_all()?;
     Ok(file)
-}
-
-/// Makes the rename last.
-fn finish_write(path: &Path, written: std::io::Result<std::fs::File>) -> Result<()> {
-    written
-        .and_then(|_| std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all())
-        .map_err(|error| Error::from_source(Step::Write, path.display().to_string(), error))
 }
 
 async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

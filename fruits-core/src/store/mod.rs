@@ -80,7 +80,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Every object below the root, as a stream that starts before the listing ends, in ascending byte order of keys.
     ///
     /// An item that cannot be listed (a folder that may not be entered, a name that is not UTF-8) is an `Err` in the stream and
-    /// the listing goes on. A root that does not exist is one `Err` of kind [`ErrorKind::NotFound`].
+    /// the listing goes on. A root that does not exist is one `Err` of kind [`ErrorKind::NotFound`]; a bucket that does not exist, one of
+    /// kind [`ErrorKind::Invalid`], because nothing can be written there either.
     fn list(&self) -> BoxStream<'static, Result<Entry>>;
 
     /// The whole content of `key`, if its length is right. No more than that is read or allocated.
@@ -127,6 +128,11 @@ pub fn open(location: &str) -> Result<Arc<dyn Store>> {
         )),
         None => Ok(Arc::new(LocalStore::new(location))),
     }
+}
+
+/// Whether the error is about the store as a whole, so that no other call would do better: see [`Store`].
+pub(crate) fn is_about_all(store: &dyn Store, error: &Error) -> bool {
+    error.subject() == store.uri("")
 }
 
 /// Writes one object by its path or URI, whole or not at all.

@@ -1,45 +1,33 @@
 //! Buckets of S3, and of services that speak its protocol.
 
-use std::error::Error as StdError;
+mod client;
+mod error;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{Config, StalledStreamProtectionConfig};
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::config::Config;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{EncodingType, Object, RequestPayer};
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_runtime::client::retries::TokenBucket;
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tokio::sync::{OnceCell, mpsc};
 
+use self::client::{connect, is_set, retries, timeouts};
+use self::error::causes;
 use super::{Entry, LIST_AHEAD, Length, Store, stream_of};
 use crate::error::{Error, ErrorKind, Result, Step};
 
-/// Tries of one request. With the SDK's back-off that is some three minutes of a service that says `503 Slow Down`.
-const ATTEMPTS: u32 = 50;
 /// Tries of the first request to a store, if nothing answers: a mistyped endpoint should be said at once.
 const FIRST_ATTEMPTS: u32 = 3;
-const MAX_BACKOFF: Duration = Duration::from_secs(8);
 /// Tries of an object whose answer breaks off: the SDK retries requests, but not what comes after the headers.
 const BODY_ATTEMPTS: u32 = 6;
 const BODY_BACKOFF: Duration = Duration::from_millis(100);
-/// A request without an answer, or an answer that stands still, is given up after this time and tried again.
-const STALL: Duration = Duration::from_secs(10);
 /// Time for one object, with all tries.
 const DEADLINE: Duration = Duration::from_secs(300);
-/// Where a bucket is said to lie if nothing says so; S3 answers with the right region, other services do not care.
-const DEFAULT_REGION: &str = "us-east-1";
 
 /// A bucket of S3, or what is below a prefix in it.
 ///
@@ -317,172 +305,6 @@ impl Bucket {
             Err(_) => Err(self.overdue(Step::Write, key)),
         }
     }
-
-    fn overdue(&self, step: Step, key: &str) -> Error {
-        let message = format!(
-            "the service does not answer: {key} took longer than {} s",
-            DEADLINE.as_secs()
-        );
-        Error::new(ErrorKind::Unavailable, step, self.uri(""), message)
-    }
-
-    /// What to make of a failed request. What would befall every other request too is about the root, not about the key.
-    fn error<E>(&self, step: Step, key: &str, error: SdkError<E, HttpResponse>) -> Error
-    where
-        E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
-    {
-        let code = error.code().unwrap_or_default();
-        let response = error.raw_response();
-        let status = response.map(|response| response.status().as_u16());
-        let region = response.and_then(|response| response.headers().get("x-amz-bucket-region"));
-        let about_key = |kind, message: &str| Error::new(kind, step, self.uri(key), message);
-        let about_all = |kind, message: &str| {
-            let key = match key {
-                "" => String::new(),
-                key => format!(" (at {key})"),
-            };
-            let message = format!("{message}{key}: {}", reason(&error));
-            Error::new(kind, step, self.uri(""), message)
-        };
-        match (code, status) {
-            // Not NotFound, which a new prefix is too.
-            ("NoSuchBucket", _) => about_all(ErrorKind::Invalid, "there is no such bucket"),
-            ("InvalidObjectState", _) => {
-                let message = "archived in a cold storage class; restore the object first";
-                about_key(ErrorKind::Unsupported, message)
-            }
-            ("ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired", _) => about_all(
-                ErrorKind::Denied,
-                "the credentials have expired; renew them and run again",
-            ),
-            ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "NotSignedUp", _) => about_all(
-                ErrorKind::Denied,
-                "the credentials are not valid here; check AWS_PROFILE, the AWS_* variables and the endpoint",
-            ),
-            ("RequestTimeTooSkewed", _) => about_all(ErrorKind::Denied, "this machine's clock is wrong; set it"),
-            ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _)
-            | (_, Some(301 | 307)) => about_all(
-                ErrorKind::Denied,
-                &format!(
-                    "the bucket lies in the region {}; set AWS_REGION to it",
-                    region.unwrap_or("of another endpoint")
-                ),
-            ),
-            ("PreconditionFailed" | "ConditionalRequestConflict", _) | (_, Some(412)) => {
-                about_key(ErrorKind::AlreadyExists, "the key exists")
-            }
-            (_, Some(404)) if !key.is_empty() => about_key(ErrorKind::NotFound, "no such key"),
-            ("AccessDenied" | "AllAccessDisabled", _) | (_, Some(401 | 403)) => {
-                let action = match step {
-                    Step::List => "s3:ListBucket",
-                    Step::Write => "s3:PutObject and s3:DeleteObject",
-                    _ => "s3:GetObject",
-                };
-                let message =
-                    format!("access denied; the policies of these credentials and of the bucket must allow {action}");
-                about_all(ErrorKind::Denied, &message)
-            }
-            (_, None) if has_cause::<CredentialsError>(&error) => about_all(
-                ErrorKind::Denied,
-                "no credentials found; set AWS_PROFILE or the AWS_* variables, or AWS_SKIP_SIGNATURE=true for a public bucket",
-            ),
-            (_, Some(400..=499)) if code != "RequestTimeout" && !matches!(status, Some(408 | 429)) => {
-                about_key(ErrorKind::Invalid, &format!("the service refused: {}", reason(&error)))
-            }
-            _ => about_all(
-                ErrorKind::Unavailable,
-                "the service does not answer as it should, after all tries",
-            ),
-        }
-    }
-}
-
-async fn connect() -> Client {
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https();
-    let stalls = StalledStreamProtectionConfig::enabled().grace_period(STALL);
-    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(http)
-        .retry_config(retries(ATTEMPTS))
-        .timeout_config(timeouts(STALL))
-        .stalled_stream_protection(stalls.build());
-    if is_set("AWS_SKIP_SIGNATURE") {
-        loader = loader.no_credentials();
-    }
-    let shared = loader.load().await;
-    let mut config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(has_own_endpoint(&shared));
-    if shared.region().is_none() {
-        config = config.region(Region::from_static(DEFAULT_REGION));
-    }
-    // The SDK's own allowance for retries is made for services that answer people: it runs out after some dozen photos.
-    let patient = RetryPartition::custom("fruits").token_bucket(TokenBucket::unlimited());
-    Client::from_conf(config.retry_partition(patient.build()).build())
-}
-
-/// The answer must begin within this time. It is counted from the beginning of the request, so uploads need more of it.
-fn timeouts(answer: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(STALL)
-        .read_timeout(answer)
-        .build()
-}
-
-fn retries(attempts: u32) -> RetryConfig {
-    RetryConfig::standard()
-        .with_max_attempts(attempts)
-        .with_max_backoff(MAX_BACKOFF)
-}
-
-/// Whether the endpoint is not Amazon's: by the variables or the profile, for all services or for S3.
-fn has_own_endpoint(config: &SdkConfig) -> bool {
-    let key = ServiceConfigKey::builder()
-        .service_id("S3")
-        .env("AWS_ENDPOINT_URL")
-        .profile("endpoint_url")
-        .build();
-    let of_s3 = config
-        .service_config()
-        .zip(key.ok())
-        .and_then(|(service, key)| service.load_config(key));
-    of_s3.is_some() || config.endpoint_url().is_some()
-}
-
-/// Whether a variable says yes.
-fn is_set(variable: &str) -> bool {
-    std::env::var(variable).is_ok_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "" | "0" | "false"))
-}
-
-/// What the service said, or why it could not be asked.
-fn reason<E: StdError + ProvideErrorMetadata + 'static>(error: &SdkError<E, HttpResponse>) -> String {
-    match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        _ => match error.raw_response() {
-            Some(response) => format!("HTTP {}", response.status().as_u16()),
-            None => causes(error),
-        },
-    }
-}
-
-/// An error with all its causes, each once, in one line.
-fn causes(error: &(dyn StdError + 'static)) -> String {
-    let mut said: Vec<String> = Vec::new();
-    for error in chain(error) {
-        let text = error.to_string();
-        if said.last().is_none_or(|last| !last.contains(&text)) {
-            said.push(text);
-        }
-    }
-    said.join(": ")
-}
-
-fn has_cause<T: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
-    chain(error).any(|error| error.is::<T>())
-}
-
-fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
 }
 
 #[cfg(test)]

@@ -1,0 +1,154 @@
+//! What a later run takes over from earlier ones.
+//!
+//! Rows are in ascending byte order of paths, so the rows of an earlier run and the photos of a new listing are matched as both go by,
+//! and memory does not grow with their number.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use ndarray::Array2;
+use polars::prelude::{DataFrame, Float32Type};
+
+use super::parts::{Index, Origin, index_stem, read};
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::folder::Photo;
+use crate::mobilenet::{FEATURES, MobileNetV2, PREPROCESSING};
+use crate::output;
+use crate::store::{Length, Store};
+use crate::table;
+
+/// Runs whose rows are taken over at most; each may keep a part in memory.
+const EARLIER_RUNS: usize = 8;
+
+/// The rows that earlier runs left, to be taken in the order of their photos.
+pub(crate) struct Earlier {
+    runs: Vec<EarlierRun>,
+}
+
+/// The rows of one run, part after part.
+struct EarlierRun {
+    store: Arc<dyn Store>,
+    weights_sha256: String,
+    indices: VecDeque<String>,
+    part: Option<EarlierPart>,
+}
+
+struct EarlierPart {
+    key: String,
+    sha256: String,
+    photos: VecDeque<(usize, Origin)>,
+    /// Read when the first row is wanted.
+    rows: Option<Array2<f32>>,
+}
+
+impl Earlier {
+    /// Of many runs, those that got furthest.
+    pub(super) async fn find(store: Arc<dyn Store>, keys: &[String], model: &MobileNetV2) -> Result<Self> {
+        let mut indices: BTreeMap<&str, VecDeque<String>> = BTreeMap::new();
+        for key in keys {
+            if let Some(stem) = index_stem(key)
+                && keys.contains(&part_of(stem))
+            {
+                indices.entry(run_of(stem)).or_default().push_back(key.clone());
+            }
+        }
+        let mut runs = Vec::new();
+        for indices in indices.into_values() {
+            let mut run = EarlierRun {
+                store: store.clone(),
+                weights_sha256: model.weights_sha256().to_owned(),
+                indices,
+                part: None,
+            };
+            run.indices.make_contiguous().sort();
+            let last = match run.indices.back() {
+                Some(key) => run.index(key).await?.and_then(|mut index| index.photos.pop()),
+                None => None,
+            };
+            runs.push((last.map(|last| last.path), run));
+        }
+        runs.sort_by(|(a, _), (b, _)| b.cmp(a));
+        runs.truncate(EARLIER_RUNS);
+        Ok(Earlier {
+            runs: runs.into_iter().map(|(_, run)| run).collect(),
+        })
+    }
+
+    /// The features of a photo, if they were computed from this state of its file.
+    pub(crate) async fn take(&mut self, photo: &Photo) -> Result<Option<Vec<f32>>> {
+        for run in &mut self.runs {
+            if let Some(features) = run.take(photo).await? {
+                return Ok(Some(features));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl EarlierRun {
+    async fn take(&mut self, photo: &Photo) -> Result<Option<Vec<f32>>> {
+        loop {
+            let Some(part) = &mut self.part else {
+                let Some(key) = self.indices.pop_front() else {
+                    return Ok(None);
+                };
+                self.part = self.index(&key).await?.map(|index| EarlierPart {
+                    key: index_stem(&key).map(part_of).unwrap_or_default(),
+                    sha256: index.sha256,
+                    photos: index.photos.into_iter().enumerate().collect(),
+                    rows: None,
+                });
+                continue;
+            };
+            while part.photos.front().is_some_and(|(_, origin)| origin.path < photo.path) {
+                part.photos.pop_front();
+            }
+            let Some((row, origin)) = part.photos.front() else {
+                self.part = None;
+                continue;
+            };
+            if !origin.is(photo) {
+                return Ok(None);
+            }
+            let row = *row;
+            if part.rows.is_none() {
+                part.rows = match read(&*self.store, &part.key, &part.sha256).await {
+                    Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NotFound) => None,
+                    table => Some(features_of(&table?, &self.store.uri(&part.key))?),
+                };
+            }
+            let features = part
+                .rows
+                .as_ref()
+                .filter(|rows| row < rows.nrows())
+                .map(|rows| rows.row(row).to_vec());
+            if features.is_none() {
+                self.part = None; // damaged: the photos are computed again
+            }
+            return Ok(features);
+        }
+    }
+
+    /// An index, unless it is damaged or was written with another network: then its photos are computed again.
+    async fn index(&self, key: &str) -> Result<Option<Index>> {
+        let json = self.store.get(key, Length::AtMost(output::MAX_FILE)).await?;
+        Ok(serde_json::from_slice::<Index>(&json)
+            .ok()
+            .filter(|index| index.weights_sha256 == self.weights_sha256 && index.preprocessing == PREPROCESSING))
+    }
+}
+
+fn features_of(table: &DataFrame, uri: &str) -> Result<Array2<f32>> {
+    let column = table.column("features");
+    column
+        .and_then(|column| table::matrix::<Float32Type>(column, Some(FEATURES)))
+        .map_err(|error| Error::from_source(Step::Read, uri, error))
+}
+
+fn part_of(stem: &str) -> String {
+    format!("{stem}.parquet")
+}
+
+fn run_of(stem: &str) -> &str {
+    stem.rsplit('-').next().unwrap_or_default()
+}
