@@ -31,11 +31,42 @@ def test_the_first_notebook_becomes_a_report(tmp_path):
     html = tmp_path / "report.html"
     done = execute(NOTEBOOKS[0], html, FRUITS_PHOTOS=str(SAMPLE), FRUITS_OUT=str(tmp_path / "out"))
     assert done.returncode == 0, done.stdout + done.stderr
-    page = html.read_text()
+    page = offline(html)
     assert re.search(r"<svg[^>]*Scree plot of 95 components", page) and re.search(r"<svg[^>]*Scatter plot of 96 photos", page)
-    assert "<script" not in page and "@import" not in page
-    assert not re.findall(r'<[^>]*(?:src|href)="(?!data:|#)[^"]*"', page)
+    assert page.count("<iframe ") == 1 and "96 photos with 6 labels" in page
     assert (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_the_second_notebook_reads_what_was_written(features_of, tmp_path):
+    html = tmp_path / "report.html"
+    done = execute(NOTEBOOKS[1], html, FRUITS_FEATURES=str(features_of(SAMPLE)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = offline(html)
+    assert page.count("<iframe ") == 2 and re.search(r"<svg[^>]*similarity of 6 labels", page)
+    assert "┌" not in page, "every table shows itself as a table"
+
+
+def test_the_third_notebook_works_on_s3(s3, aws, tmp_path):
+    aws(s3.endpoint)
+    s3.upload(SAMPLE, "notebook", "Test")
+    html = tmp_path / "report.html"
+    where = {"FRUITS_S3_PHOTOS": "s3://notebook/Test", "FRUITS_S3_RESULTS": "s3://notebook/Results"}
+    done = execute(NOTEBOOKS[2], html, **where)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = offline(html)
+    assert "96 photos, 0 of them from an earlier run, 0 failures" in page and "96 photos, 96 of them from an earlier run" in page
+    assert page.count("<iframe ") == 1 and "secret-of-a-test" not in page
+    for name in ["Results", "Results-pca"]:
+        assert s3.client.head_object(Bucket="notebook", Key=f"{name}/_SUCCESS")
+
+
+def offline(html):
+    """A page, after a look that it needs nothing from elsewhere."""
+    page = html.read_text()
+    outside = re.sub(r'srcdoc="[^"]*"', "", page)
+    assert "<script" not in outside and "@import" not in page
+    assert not re.findall(r'<[^>]*(?:src|href)="(?!data:|#)[^"]*"', page.replace("&quot;", '"').replace("&lt;", "<"))
+    return page
 
 
 @pytest.mark.parametrize(

@@ -1,41 +1,111 @@
-#!/usr/bin/env python3
-"""Stands before cargo for the rust-analyzer inside evcxr, which reads every crate of the graph to know the types of variables.
+#!/usr/bin/env -S python3 -IS
+"""Stands before cargo for evcxr and the rust-analyzer in it.
 
-For `cargo metadata` it leaves only the crates whose types people have in variables, which takes seconds off a kernel's start; a
-variable of another crate's type needs its type written out. Everything else goes to cargo itself.
+A cell that uses nothing but the prebuilt crates is one call of rustc. Cargo would say the same after looking at some 500 crates, several
+times a cell. Once a cell has asked for another crate by `:dep`, everything goes to cargo itself.
+
+Of what `cargo metadata` says, rust-analyzer gets the crates whose types people have in variables; a variable of another crate's type
+needs its type written out.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
 
-KEPT = {"ctx", "fruits-kernel", "fruits-core", "ndarray", "polars", "polars-core", "polars-error", "polars-utils", "polars-lazy", "polars-plan"}
-CARGO = os.environ["FRUITS_CARGO"]
-os.environ["CARGO_HOME"] = os.environ["FRUITS_CARGO_HOME"]
+KIT = os.environ["FRUITS_KIT"]
+TOOLCHAIN = os.environ["FRUITS_TOOLCHAIN"]
+KEPT = {"fruits-kernel", "fruits-core", "ndarray", "polars", "polars-core", "polars-error", "polars-lazy", "polars-plan", "polars-utils"}
 
 
-def prune(metadata: dict) -> dict:
-    kept = {package["id"] for package in metadata["packages"] if package["name"] in KEPT}
-    metadata["packages"] = [package for package in metadata["packages"] if package["id"] in kept]
-    nodes = [node for node in metadata["resolve"]["nodes"] if node["id"] in kept]
-    for node in nodes:
+def prune_for_people(metadata: dict) -> None:
+    """Leaves the package itself, what it names as its dependencies, and the crates that people have values of."""
+    root = next(package for package in metadata["packages"] if package["id"] == metadata["workspace_members"][0])
+    prune(metadata, KEPT | {root["name"]} | {dependency["name"] for dependency in root["dependencies"]} - {"tokio"})
+
+
+def prune(metadata: dict, names: set[str]) -> None:
+    metadata["packages"] = [package for package in metadata["packages"] if package["name"] in names]
+    kept = {package["id"] for package in metadata["packages"]}
+    metadata["resolve"]["nodes"] = [node for node in metadata["resolve"]["nodes"] if node["id"] in kept]
+    for node in metadata["resolve"]["nodes"]:
         node["deps"] = [dep for dep in node["deps"] if dep["pkg"] in kept]
         node["dependencies"] = [dep for dep in node["dependencies"] if dep in kept]
-    metadata["resolve"]["nodes"] = nodes
-    return metadata
 
 
-def main() -> None:
-    command = [CARGO, *sys.argv[1:]]
-    if "metadata" not in sys.argv[1:]:
-        os.execv(CARGO, command)
-    done = subprocess.run(command, stdout=subprocess.PIPE)
-    if done.returncode == 0 and b'"name":"ctx"' in done.stdout:
-        json.dump(prune(json.loads(done.stdout)), sys.stdout)
-    else:
-        sys.stdout.buffer.write(done.stdout)
-    sys.exit(done.returncode)
+def run_cargo(arguments: list[str], **options) -> subprocess.CompletedProcess:
+    os.environ["CARGO_HOME"] = os.environ["FRUITS_CARGO_HOME"]
+    return subprocess.run([f"{TOOLCHAIN}/bin/cargo", *arguments], **options)
 
 
-main()
+def compile_cell(command: str, optimisation: str, kit: dict) -> int:
+    """What cargo would do for `cargo build` and `cargo check`, in the form in which evcxr reads it."""
+    out = os.path.abspath("target/cells")
+    os.makedirs(out, exist_ok=True)
+    rustc = [
+        *(f"{TOOLCHAIN}/bin/rustc", "--crate-name=ctx", "--edition=2024", "src/lib.rs", "--crate-type=cdylib", f"--out-dir={out}"),
+        *("--error-format=json", "--json=diagnostic-rendered-ansi"),
+        *("--emit=metadata" if command == "check" else "--emit=link", "-Cprefer-dynamic", f"-Copt-level={optimisation}"),
+        *("-Ccodegen-units=1", "-Cdebug-assertions=on", "-Cstrip=debuginfo", f"-Ldependency={KIT}/crates"),
+        *(f"--extern={name.replace('-', '_')}={KIT}/crates/{file}" for name, file in kit["dependencies"].items()),
+    ]
+    done = subprocess.run(rustc, stderr=subprocess.PIPE, text=True)
+    for line in done.stderr.splitlines():
+        print(f'{{"reason":"compiler-message","message":{line}}}' if line.startswith("{") else line)
+    path_file = os.environ.get("EVCXR_EXECUTION_SO_PATH")
+    if done.returncode == 0 and path_file:
+        with open(path_file, "w") as file:
+            file.write(f"{out}/libctx.so")
+    return done.returncode
+
+
+def bring_artifacts(kit: dict) -> None:
+    """Lets cargo find what is built already: links to what it only reads, copies of what it writes into."""
+    if os.path.exists("Cargo.lock"):
+        return
+    target = kit["target"]
+    for profile in ("debug", f"{kit['triple']}/debug"):
+        os.makedirs(f"target/{profile}", exist_ok=True)
+        subprocess.run(["cp", "-as", f"{target}/{profile}/deps", f"target/{profile}/"])
+        subprocess.run(["cp", "-a", f"{target}/{profile}/build", f"{target}/{profile}/.fingerprint", f"target/{profile}/"])
+    subprocess.run(["cp", f"{KIT}/Cargo.lock", "."], check=True)
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    if command in ("config", "rustc"):
+        return 1  # rust-analyzer then asks rustc, which is quicker and says the same
+    if command not in ("metadata", "build", "check") or not os.path.exists("src/lib.rs"):
+        return run_cargo(arguments).returncode
+    with open(f"{KIT}/kit.json") as file:
+        kit = json.load(file)
+    with open("Cargo.toml") as file:
+        manifest, _, dependencies = file.read().partition("[dependencies]")
+    names = set(re.findall(r"^\s*([\w-]+) *=", dependencies, re.MULTILINE))
+    if names <= kit["dependencies"].keys():
+        if command == "metadata":
+            # Before anything else evcxr runs a cell of its own, without dependencies.
+            with open(f"{KIT}/metadata.json" if names else f"{KIT}/metadata-first.json") as file:
+                sys.stdout.write(file.read().replace("@SESSION@", os.getcwd()))
+            return 0
+        if os.path.isdir("../std/core") and not os.path.islink("../std"):
+            # Nor does rust-analyzer need to read the standard library for evcxr's own cell: it would read it again afterwards.
+            os.rmdir("../std/core")
+            os.rmdir("../std")
+            os.symlink(f"{KIT}/std", "../std")
+        return compile_cell(command, re.search(r"^opt-level = (.*)$", manifest, re.MULTILINE)[1].strip('"'), kit)
+    bring_artifacts(kit)
+    if command != "metadata":
+        return run_cargo(arguments).returncode
+    done = run_cargo(arguments, stdout=subprocess.PIPE)
+    if done.returncode == 0:
+        metadata = json.loads(done.stdout)
+        prune_for_people(metadata)
+        json.dump(metadata, sys.stdout)
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,30 +6,25 @@ source "$(dirname "${BASH_SOURCE[0]}")/../env.sh"
 
 PREFIX=${1:-$HOME/.local}
 EVCXR_VERSION=0.22.0
-KIT=$FRUITS_CACHE/kernel
+HERE=$REPO/bootstrap/kernel
+KITS=$FRUITS_CACHE/kernel
 
 tool evcxr_jupyter "$EVCXR_VERSION" # about 15 minutes on two cores
-if [ ! -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
+toolchain=$(rustc --print sysroot)
+if [ ! -d "$toolchain/lib/rustlib/src/rust/library" ]; then
     say "adding Rust's own sources, which evcxr reads to know types"
     rustup component add rust-src
 fi
 
-# evcxr compiles cells in a crate with these profiles. A crate like it, built once, leaves the artifacts that cells will use.
-mkdir -p "$KIT/config" "$KIT/sessions/.cargo" "$KIT/prebuild/src"
-sed -n '/^\[profile.dev.package/,$p' "$REPO/Cargo.toml" >"$KIT/sessions/.cargo/config.toml"
-mkdir -p "$KIT/prebuild/.cargo"
-cp "$KIT/sessions/.cargo/config.toml" "$KIT/prebuild/.cargo/config.toml"
-cat >"$KIT/config/evcxr.toml" <<EOF
-[evcxr]
-opt_level = "0"
-
-[dependencies]
-fruits-core = { package = "fruits-kernel", path = "$REPO/bootstrap/kernel/facade" }
-tokio = "1"
-EOF
-cat >"$KIT/prebuild/Cargo.toml" <<EOF
+# evcxr compiles cells in a crate with this name, these dependencies and these profiles. One like it, built here, leaves what cells use.
+build=$KITS/build
+mkdir -p "$build/src" "$build/.cargo" "$KITS/config"
+sed -n '/^\[profile.dev.package/,$p' "$REPO/Cargo.toml" >"$build/.cargo/config.toml"
+dependencies="fruits-core = { package = \"fruits-kernel\", path = \"$HERE/facade\" }
+tokio = \"1\""
+cat >"$build/Cargo.toml" <<EOF
 [package]
-name = "prebuild"
+name = "ctx"
 version = "1.0.0"
 edition = "2024"
 
@@ -46,25 +41,53 @@ incremental = true
 overflow-checks = true
 
 [dependencies]
-fruits-core = { package = "fruits-kernel", path = "$REPO/bootstrap/kernel/facade" }
-tokio = "1"
+$dependencies
 
 [workspace]
 EOF
-touch "$KIT/prebuild/src/lib.rs"
-cp "$REPO/Cargo.lock" "$KIT/prebuild/Cargo.lock"
+touch "$build/src/lib.rs"
+cp "$REPO/Cargo.lock" "$build/Cargo.lock"
 say "building fruits-core and its dependencies for the kernel"
-(cd "$KIT/prebuild" && cargo build --quiet)
+(cd "$build" && cargo build --quiet)
+
+# A kit's name says what it was made of, so an unchanged one stays, and kernels that run keep the one that they began with.
+name=$(cat "$HERE"/{kit.py,cargo.py,launch.sh,prelude.rs} "$build/Cargo.toml" <(rustc -vV) \
+    <(stat -c '%i %Y' "$CARGO_TARGET_DIR/$FRUITS_TARGET/debug/deps/libfruits_kernel.so") | sha256sum | cut -c1-12)
+kit=$KITS/$name
+if [ ! -d "$kit" ]; then
+    rm -rf "$kit.part"
+    python3 "$HERE/kit.py" "$build" "$CARGO_TARGET_DIR" "$FRUITS_TARGET" "$toolchain" "$kit.part"
+    mkdir "$kit.part/bin" "$kit.part/config"
+    cp "$HERE/cargo.py" "$kit.part/bin/cargo"
+    cp "$HERE/launch.sh" "$build/.cargo/config.toml" "$kit.part/"
+    rustc -vV >"$kit.part/rustc"
+    cat >"$kit.part/config/evcxr.toml" <<EOF
+[evcxr]
+opt_level = "0"
+prelude = """
+$(cat "$HERE/prelude.rs")
+"""
+
+[dependencies]
+$dependencies
+EOF
+    mv "$kit.part" "$kit"
+fi
+ls -dt "$KITS"/????????????/ | tail -n +4 | xargs -r rm -rf # the last ones may be in use
 
 spec=$PREFIX/share/jupyter/kernels/fruits
 mkdir -p "$spec"
 cat >"$spec/kernel.json" <<EOF
 {
-  "argv": ["$REPO/bootstrap/kernel/launch.sh", "{connection_file}"],
+  "argv": ["$kit/launch.sh", "{connection_file}"],
   "display_name": "Rust (fruits)",
   "language": "rust",
   "interrupt_mode": "message",
-  "env": {"FRUITS_CACHE": "$FRUITS_CACHE", "FRUITS_DATA": "$FRUITS_DATA"}
+  "env": {
+    "FRUITS_TOOLCHAIN": "$toolchain",
+    "FRUITS_EVCXR": "$FRUITS_CACHE/tools/bin/evcxr_jupyter",
+    "FRUITS_WEIGHTS": "$FRUITS_DATA/mobilenet_v2.safetensors"
+  }
 }
 EOF
 say "kernel: $spec"

@@ -1,30 +1,31 @@
 #!/usr/bin/env bash
-# Starts one kernel. Each has a build folder of its own, made of the prebuilt artifacts and removed at its end: two kernels that share
-# one break each other.
-source "$(dirname "${BASH_SOURCE[0]}")/../env.sh" >&2
+# Starts one kernel, in a folder of its own that is removed at its end. Lies in a kit: see kit.py.
+set -euo pipefail
+export FRUITS_KIT=$(dirname "$(readlink -f "$0")")
 
-KIT=$FRUITS_CACHE/kernel
-(cd "$KIT/prebuild" && cargo build --quiet) # nothing to do, unless the sources have changed
+if [ "$("$FRUITS_TOOLCHAIN/bin/rustc" -vV)" != "$(cat "$FRUITS_KIT/rustc")" ]; then
+    echo "error: the Rust compiler is not the one that the notebook kernel was made with; run bootstrap/kernel/install.sh again" >&2
+    exit 1
+fi
 
-session=$(mktemp -d "$KIT/sessions/XXXXXXXX")
-trap 'rm -rf "$session"' EXIT
-cp "$KIT/prebuild/Cargo.lock" "$session/"
-for profile in debug "$FRUITS_TARGET/debug"; do
-    mkdir -p "$session/target/$profile"
-    # Compilers replace what lies in deps, so links will do there; cargo and build scripts write into the files of the others.
-    cp -al "$CARGO_TARGET_DIR/$profile/deps" "$session/target/$profile/"
-    cp -a "$CARGO_TARGET_DIR/$profile"/{build,.fingerprint} "$session/target/$profile/"
+# What kernels that were killed have left: the lock is held as long as any process of a kernel lives.
+folder=${TMPDIR:-/tmp}/fruits-kernels-$(id -u)
+mkdir -p -m 700 "$folder"
+for lock in "$folder"/*/lock; do
+    if [ -O "$lock" ] && flock --nonblock "$lock" true; then rm -rf "$(dirname "$lock")"; fi
 done
+session=$(mktemp -d "$folder/XXXXXXXX")
+trap 'rm -rf "$session"' EXIT
+exec {lock}>"$session/lock"
+flock "$lock"
 
-# rust-analyzer looks for cargo in cargo's home first; evcxr asks rustup, and where there is none, takes the first on the path: see cargo.py.
-mkdir -p "$session/home/bin"
-ln -s "$REPO/bootstrap/kernel/cargo.py" "$session/home/bin/cargo"
-toolchain=$(rustc --print sysroot)/bin
-export FRUITS_CARGO=$toolchain/cargo FRUITS_CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} CARGO_HOME=$session/home
-export PATH=$session/home/bin:$toolchain:$FRUITS_CACHE/tools/bin:$VENV/bin:/usr/local/bin:/usr/bin:/bin
-
-# Cells link fruits-core and Rust's standard library dynamically, and evcxr loads them from another folder than they were linked for.
-LD_LIBRARY_PATH=$session/target/$FRUITS_TARGET/debug/deps:$(rustc --print target-libdir)
-export MALLOC_ARENA_MAX=1 # as in fruits-core/src/main.rs
-export LD_LIBRARY_PATH EVCXR_TMPDIR=$session EVCXR_CONFIG_DIR=$KIT/config
-evcxr_jupyter --control_file "$1"
+# evcxr takes cargo from the path, rust-analyzer looks in cargo's home first. Cargo reads settings from folders above the one it works in.
+mkdir -p "$session/.cargo" "$session/work" "$session/std/core" # std: see cargo.py
+cp "$FRUITS_KIT/config.toml" "$session/.cargo/"
+export FRUITS_CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} CARGO_HOME=$FRUITS_KIT
+export PATH=$FRUITS_KIT/bin:$FRUITS_TOOLCHAIN/bin:/usr/local/bin:/usr/bin:/bin
+export EVCXR_TMPDIR=$session/work EVCXR_CONFIG_DIR=$FRUITS_KIT/config RUST_SRC_PATH=$session/std
+# Cells link fruits-core and Rust's standard library dynamically.
+LD_LIBRARY_PATH=$FRUITS_KIT/crates:$(echo "$FRUITS_TOOLCHAIN"/lib/rustlib/*/lib)
+export LD_LIBRARY_PATH MALLOC_ARENA_MAX=1 # as in fruits-core/src/main.rs
+"$FRUITS_EVCXR" --control_file "$1"

@@ -75,6 +75,8 @@ pub enum ErrorKind {
     Unsupported,
     /// More photos failed than the caller accepts.
     TooManyFailures,
+    /// The caller's deadline passed.
+    TimedOut,
 }
 
 /// An error: what kind, in which step, on which file or key, and why.

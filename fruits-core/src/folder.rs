@@ -140,6 +140,27 @@ impl ImageFolder {
         counts
     }
 
+    /// Up to so many photos of each label, evenly spread, for a first look.
+    pub fn sample(&self, per_label: usize) -> Self {
+        let counts = self.counts();
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut photos = Vec::new();
+        for photo in self.photos.iter() {
+            let (count, index) = (counts[&photo.label], seen.entry(&photo.label).or_default());
+            let taken = per_label.min(count);
+            let share = |index: usize| (index * taken).div_ceil(count);
+            if share(*index + 1) > share(*index) {
+                photos.push(photo.clone());
+            }
+            *index += 1;
+        }
+        ImageFolder {
+            store: self.store.clone(),
+            photos: photos.into(),
+            failures: Arc::new([]),
+        }
+    }
+
     /// The store that the photos lie in.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store

@@ -21,7 +21,7 @@
 //! |---|---|
 //! | `notebook` | how values show themselves in a cell |
 //! | [`Report`] | the page about an extraction |
-//! | [`figure`] | scree plot, scatter plot, photos to look around in |
+//! | [`figure`] | scree plot, scatter plot, photos to look around in, contact sheets, similarity of labels |
 //! | [`extract`] | the pipeline: list, read, decode, infer, rows |
 //! | [`pca`] | exact PCA, moments that can be merged |
 //! | [`features`] | the table of features, in polars and Parquet |
@@ -53,7 +53,7 @@ mod table;
 pub use error::{Error, ErrorKind, Failure, Result, Step};
 pub use extract::{Extraction, Progress};
 pub use features::Features;
-pub use figure::{Explorer, Figure};
+pub use figure::{ContactSheet, Explorer, Figure};
 pub use folder::{ImageFolder, Photo};
 pub use mobilenet::MobileNetV2;
 pub use notebook::Show;
@@ -61,10 +61,15 @@ pub use output::IfExists;
 pub use pca::{Moments, Pca};
 pub use report::Report;
 
+/// ndarray, in the version that the matrices are made of.
+pub use ndarray;
 /// polars, in the version that the tables are made of.
 pub use polars;
 
 /// What a notebook or a small program needs.
 pub mod prelude {
-    pub use crate::{Explorer, Features, Figure, IfExists, ImageFolder, MobileNetV2, Moments, Pca, Report, Show};
+    pub use crate::{
+        ContactSheet, Explorer, Extraction, Features, Figure, IfExists, ImageFolder, MobileNetV2, Moments, Pca, Report,
+        Show,
+    };
 }

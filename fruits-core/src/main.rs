@@ -1,14 +1,13 @@
 //! `fruits`: the crate on the command line.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use fruits_core::figure::THRESHOLDS;
-use fruits_core::{ErrorKind, Extraction, Features, IfExists, MobileNetV2, Pca, Progress, Report, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use fruits_core::{ErrorKind, Extraction, Features, IfExists, MobileNetV2, Pca, Report, Result};
 use serde_json::{Value, json};
 
 /// Shares of the variance in the JSON of `fruits pca`.
@@ -56,6 +55,9 @@ struct FeaturesArgs {
     /// Write what there is every so many seconds: what a run loses at most when it is killed
     #[arg(long, value_name = "SECONDS", default_value = "15")]
     checkpoint: u64,
+    /// Stop with an error after so many seconds; --resume goes on [default: never]
+    #[arg(long, value_name = "SECONDS")]
+    deadline: Option<u64>,
     /// Stop with an error when more photos than this fail [default: never]
     #[arg(long, value_name = "N")]
     max_failures: Option<usize>,
@@ -162,8 +164,8 @@ async fn run() -> ExitCode {
 
 /// Whether the error is one that a later run may not meet.
 fn goes_on(kind: ErrorKind) -> bool {
-    use ErrorKind::{Denied, Io, TooManyFailures, Unavailable};
-    matches!(kind, Denied | Io | TooManyFailures | Unavailable)
+    use ErrorKind::{Denied, Io, TimedOut, TooManyFailures, Unavailable};
+    matches!(kind, Denied | Io | TimedOut | TooManyFailures | Unavailable)
 }
 
 async fn features(args: FeaturesArgs) -> Result<()> {
@@ -171,22 +173,20 @@ async fn features(args: FeaturesArgs) -> Result<()> {
         Some(path) => MobileNetV2::from_file(path)?,
         None => MobileNetV2::imagenet()?,
     };
-    let bar = progress_bar();
-    let mut extraction = Extraction::open(&args.source, &model)?
-        .checkpoint(Duration::from_secs(args.checkpoint))
-        .on_progress({
-            let bar = bar.clone();
-            move |progress| show(&bar, progress)
-        });
+    let mut extraction = Extraction::open(&args.source, &model)?.checkpoint(Duration::from_secs(args.checkpoint));
+    if std::io::stderr().is_terminal() {
+        extraction = extraction.show_progress();
+    }
+    if let Some(deadline) = args.deadline {
+        extraction = extraction.deadline(Duration::from_secs(deadline));
+    }
     if let Some(max_failures) = args.max_failures {
         extraction = extraction.max_failures(max_failures);
     }
     let manifest = match args.resume {
-        true => extraction.resume_to(&args.output.out).await,
-        false => extraction.run_to(&args.output.out, args.output.if_exists()).await,
+        true => extraction.resume_to(&args.output.out).await?,
+        false => extraction.run_to(&args.output.out, args.output.if_exists()).await?,
     };
-    bar.finish_and_clear();
-    let manifest = manifest?;
 
     let elapsed = manifest.timings.elapsed;
     let computed = manifest.photos - manifest.reused;
@@ -262,20 +262,6 @@ async fn report(args: ReportArgs) -> Result<()> {
         say(json!({ "photos": features.len(), "failures": features.failures().len(), "out": args.out }));
     }
     Ok(())
-}
-
-/// A bar on a terminal; nothing where standard error is a file or a pipe.
-fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:32} {msg}").expect("the template is valid");
-    let bar = ProgressBar::new(1).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
-
-fn show(bar: &ProgressBar, progress: &Progress) {
-    bar.set_length(progress.found as u64);
-    bar.set_position(progress.finished() as u64);
-    bar.set_message(progress.to_string());
 }
 
 /// Prints a line; a reader that is gone is no reason to fail.

@@ -1,23 +1,15 @@
 //! The report of an extraction: one HTML page that needs no network.
 
-use std::collections::BTreeMap;
-
-use futures::future::join_all;
-use futures::stream::{self, StreamExt};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::error::Result;
 use crate::features::Features;
 use crate::figure::scree::{THRESHOLDS, percent};
-use crate::figure::thumbnail::thumbnail;
 use crate::pca::Pca;
 use crate::store;
 
 /// Photos shown of each label.
 const SAMPLES: usize = 5;
-/// Labels whose sample photos are read at the same time.
-const LABELS_AHEAD: usize = 8;
-const THUMBNAIL_SIDE: u32 = 56;
 /// Failures that are listed; more are counted.
 const FAILURES_SHOWN: usize = 200;
 
@@ -46,7 +38,7 @@ impl Report {
     /// # Errors
     /// If the PCA was not fitted to features of this kind, or keeps fewer than two components.
     pub async fn new(features: &Features, pca: &Pca) -> Result<Self> {
-        let labels = labels(features).await;
+        let sheet = features.contact_sheet(SAMPLES).await;
         let (scree, explorer) = (pca.scree()?, pca.explore(features).await?);
         let page = html! {
             (DOCTYPE)
@@ -62,7 +54,7 @@ impl Report {
                         h1 { "Image features and PCA" }
                         p { code { (features.manifest().source) } }
                     }
-                    (summary(features, pca, labels.len()))
+                    (summary(features, pca))
                     section {
                         h2 { "How many components?" }
                         figure { (PreEscaped(scree.svg())) }
@@ -73,7 +65,10 @@ impl Report {
                         p.note { "Point at a photo to see it. The legend hides labels; the wheel zooms; dragging moves, or turns in space." }
                         figure { (PreEscaped(explorer.frame())) }
                     }
-                    (labels_section(&labels))
+                    section {
+                        h2 { "Labels" }
+                        (PreEscaped(sheet.html()))
+                    }
                     (failures(features))
                     (provenance(features))
                 }
@@ -98,43 +93,13 @@ impl Report {
     }
 }
 
-struct Label<'a> {
-    name: &'a str,
-    photos: usize,
-    /// Paths and pictures of the first photos.
-    samples: Vec<(&'a str, Option<String>)>,
-}
-
-async fn labels(features: &Features) -> Vec<Label<'_>> {
-    let mut paths: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (label, path) in features.labels().into_iter().zip(features.paths()) {
-        paths.entry(label).or_default().push(path);
-    }
-    let store = store::open(&features.manifest().source).ok();
-    let sample = async |path| thumbnail(store.as_deref()?, path, THUMBNAIL_SIDE).await.ok();
-    let labels = stream::iter(paths)
-        .map(async |(name, paths)| {
-            // Spread over the label's photos, since neighbours are often alike.
-            let count = paths.len().min(SAMPLES);
-            let samples = (0..count).map(|i| paths[i * paths.len() / count]);
-            let samples = samples.map(async |path| (path, sample(path).await));
-            Label {
-                name,
-                photos: paths.len(),
-                samples: join_all(samples).await,
-            }
-        })
-        .buffered(LABELS_AHEAD);
-    labels.collect().await
-}
-
-fn summary(features: &Features, pca: &Pca, labels: usize) -> Markup {
+fn summary(features: &Features, pca: &Pca) -> Markup {
     let elapsed = features.manifest().timings.elapsed;
     let photos = features.len() + features.failures().len();
     html! {
         section.tiles {
             (tile(&features.len().to_string(), "photos"))
-            (tile(&labels.to_string(), "labels"))
+            (tile(&features.by_label().len().to_string(), "labels"))
             (tile(&features.failures().len().to_string(), "failures"))
             (tile(&format!("{:.1}", photos as f64 / elapsed.max(1e-9)), "photos/s"))
             (tile(&pca.components_for(0.9999).to_string(), "components for 99.99\u{a0}%"))
@@ -166,27 +131,6 @@ fn thresholds(pca: &Pca) -> Markup {
             (pca.n()) " photos of " (pca.mean().len()) " features have " (most) " components"
             @if most == pca.n() - 1 { ": one less than photos. So k at 99.99 % mostly counts photos; more photos raise it." }
             @else { "." }
-        }
-    }
-}
-
-fn labels_section(labels: &[Label]) -> Markup {
-    html! {
-        section {
-            h2 { "Labels" }
-            div.labels {
-                @for label in labels {
-                    div {
-                        p { strong { (label.name) } " " span.note { (label.photos) " photos" } }
-                        @for (path, picture) in &label.samples {
-                            @match picture {
-                                Some(picture) => img src=(picture) alt=(label.name) title=(path);
-                                None => span.missing title=(path) { "?" }
-                            }
-                        }
-                    }
-                }
-            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use fruits_core::prelude::*;
 use fruits_core::{ErrorKind, Extraction, Progress};
@@ -95,6 +96,71 @@ async fn the_whole_chain_with_bad_photos() {
         .await
         .unwrap();
     assert_eq!(Pca::read(folder.to_str().unwrap()).await.unwrap(), pca);
+}
+
+#[tokio::test]
+async fn a_deadline_keeps_what_was_computed() {
+    let Some(model) = model() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let out = root.path().join("out");
+    let out = out.to_str().unwrap();
+    let photos = ImageFolder::open(SAMPLE).await.unwrap();
+    let now = Duration::from_millis(300);
+
+    let features = photos.extraction(&model).deadline(now).run().await.unwrap();
+    assert!(features.len() < 96 && features.manifest().left_out == 96 - features.len());
+
+    let extraction = Extraction::open(SAMPLE, &model).unwrap().deadline(now);
+    let error = extraction.run_to(out, IfExists::Refuse).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    assert_eq!(Features::read(out).await.unwrap_err().kind(), ErrorKind::Invalid);
+    let rest = Extraction::open(SAMPLE, &model).unwrap().resume_to(out).await.unwrap();
+    assert!(rest.photos == 96 && rest.left_out == 0 && rest.reused > 0);
+}
+
+#[tokio::test]
+async fn figures_of_features() {
+    let Some(model) = model() else { return };
+    let photos = ImageFolder::open(SAMPLE).await.unwrap();
+    let features = photos.features(&model).await.unwrap();
+
+    let (labels, similarity) = features.similarity();
+    assert_eq!(labels, ["Apple Red", "Banana", "Kiwi", "Lemon", "Orange", "Strawberry"]);
+    for (i, row) in similarity.rows().into_iter().enumerate() {
+        assert!((row[i] - 1.0).abs() < 1e-9 && row.iter().all(|value| value.abs() < 1.0 + 1e-9));
+    }
+    let map = features.similarity_map().unwrap();
+    assert!(map.svg().contains("Heat map of the similarity of 6 labels") && map.svg().contains("Strawberry"));
+
+    let pictures = |sheet: &str| sheet.matches("data:image/jpeg").count();
+    let (typical, outliers) = (features.typical(3).await, features.outliers(3).await);
+    assert_eq!((pictures(typical.html()), pictures(outliers.html())), (18, 18));
+    assert_eq!(pictures(photos.contact_sheet(2).await.html()), 12);
+    // Distances rise in the one and fall in the other.
+    let distances = |sheet: &str| -> Vec<f64> {
+        let parts = sheet.split(", distance ").skip(1);
+        parts
+            .map(|part| part[..part.find('"').unwrap()].parse().unwrap())
+            .collect()
+    };
+    assert!(distances(typical.html()).chunks(3).all(|label| label.is_sorted()));
+    assert!(
+        distances(outliers.html())
+            .chunks(3)
+            .all(|label| label.iter().rev().is_sorted())
+    );
+
+    let map = features.diffusion_map().await.unwrap();
+    assert!(map.html().contains("diffusion 6") && pictures(map.html()) == 1);
+    let two = features.take(&[95, 0]).unwrap();
+    assert_eq!(
+        (two.labels(), two.matrix().row(1)),
+        (vec!["Strawberry", "Apple Red"], features.matrix().row(0))
+    );
+    assert_eq!(features.take(&[96]).unwrap_err().kind(), ErrorKind::Invalid);
+
+    let few = photos.sample(1).features(&model).await.unwrap();
+    assert_eq!(few.diffusion_map().await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]

@@ -89,3 +89,18 @@ async fn what_is_no_folder_of_photos_is_an_error() {
     assert_eq!(kind("gopher://photos").await, ErrorKind::Unsupported);
     assert_eq!(kind("").await, ErrorKind::Invalid);
 }
+
+#[tokio::test]
+async fn a_sample_is_spread_over_each_label() {
+    let photos = ImageFolder::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../data-sample"))
+        .await
+        .unwrap();
+    let sample = photos.sample(3);
+    assert!(sample.counts().values().all(|&count| count == 3));
+    let views: Vec<&str> = sample.photos()[..3]
+        .iter()
+        .map(|photo| &photo.key[photo.key.len() - 6..])
+        .collect();
+    assert_eq!(views, ["00.jpg", "05.jpg", "10.jpg"]);
+    assert_eq!((photos.sample(0).len(), photos.sample(1000).len()), (0, 96));
+}

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::future;
 use futures::stream::{self, BoxStream, StreamExt};
 use polars::prelude::DataFrame;
 use tokio::sync::mpsc;
@@ -55,6 +56,7 @@ pub struct Extraction {
     limits: Limits,
     max_failures: usize,
     checkpoint: Duration,
+    deadline: Option<Duration>,
     on_progress: Box<dyn FnMut(&Progress) + Send>,
 }
 
@@ -66,13 +68,13 @@ struct Found {
 }
 
 impl ImageFolder {
-    /// The features of all photos.
+    /// The features of all photos, with [progress shown](Extraction::show_progress).
     ///
     /// # Errors
     /// When the network or the store as a whole fails: photos that cannot be read or decoded are
     /// [failures](Features::failures).
     pub async fn features(&self, model: &MobileNetV2) -> Result<Features> {
-        self.extraction(model).run().await
+        self.extraction(model).show_progress().run().await
     }
 
     /// An extraction of all photos, to be adjusted before it runs.
@@ -138,6 +140,7 @@ impl Extraction {
             limits: Limits::default(),
             max_failures: usize::MAX,
             checkpoint: CHECKPOINT,
+            deadline: None,
             on_progress: Box::new(|_| {}),
         }
     }
@@ -160,13 +163,25 @@ impl Extraction {
         self
     }
 
+    /// Takes no more photos after this time. What was computed is not lost: see [`run`](Self::run) and [`run_to`](Self::run_to).
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Shows how far it is: a bar on a terminal; elsewhere, as in a notebook, lines, ever more seldom.
+    pub fn show_progress(self) -> Self {
+        self.on_progress(progress::show())
+    }
+
     /// Calls `on_progress` about once a second, and at the end.
     pub fn on_progress(mut self, on_progress: impl FnMut(&Progress) + Send + 'static) -> Self {
         self.on_progress = Box::new(on_progress);
         self
     }
 
-    /// Runs, and gives back the features of all photos: 5 KB a photo.
+    /// Runs, and gives back the features of all photos: 5 KB a photo. After the [`deadline`](Self::deadline), those that it has; the
+    /// manifest's [`left_out`](Manifest::left_out) says how many are missing.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no photo; [`ErrorKind::TooManyFailures`] as [`max_failures`](Self::max_failures) says;
@@ -184,7 +199,8 @@ impl Extraction {
     /// Runs and writes the features to a folder or prefix as they come, so that memory does not grow with the number of photos.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and [`ErrorKind::AlreadyExists`] as `if_exists` says. What was computed before the error stays, for
+    /// As [`run`](Self::run); [`ErrorKind::AlreadyExists`] as `if_exists` says; [`ErrorKind::TimedOut`] if the
+    /// [`deadline`](Self::deadline) passed, since an output is whole or refused. What was computed before the error stays, for
     /// [`resume_to`](Self::resume_to).
     pub async fn run_to(mut self, location: &str, if_exists: IfExists) -> Result<Manifest> {
         self.look().await?;
@@ -241,6 +257,10 @@ impl Extraction {
         };
         let (failures, manifest) = result?;
         written?;
+        if manifest.left_out > 0 {
+            let message = format!("the deadline passed; {} photos are missing", manifest.left_out);
+            return Err(Error::new(ErrorKind::TimedOut, Step::Infer, manifest.source, message));
+        }
         writer.finish(&failures, manifest).await
     }
 
@@ -270,6 +290,14 @@ impl Extraction {
             };
             Some((known.map(|known| Listed { photo, known }), (photos, earlier)))
         });
+        let deadline = self.deadline;
+        let is_over = async move {
+            match deadline {
+                Some(deadline) => tokio::time::sleep(deadline).await,
+                None => future::pending().await,
+            }
+        };
+        let photos = photos.take_until(is_over);
         let consume = async |batch: Batch| {
             failures.extend_from_slice(&batch.failures);
             check(&failures, self.max_failures)?;
@@ -288,7 +316,9 @@ impl Extraction {
         pipeline.run(photos, consume).await?;
 
         let source = self.store.uri("");
-        if !self.found.is_complete.load(Ordering::Relaxed) {
+        let left_out = self.found.photos.load(Ordering::Relaxed) - progress.finished();
+        let is_over = deadline.is_some_and(|deadline| start.elapsed() >= deadline);
+        if !is_over && (left_out > 0 || !self.found.is_complete.load(Ordering::Relaxed)) {
             let message = "the listing ended too early";
             return Err(Error::new(ErrorKind::Io, Step::List, source, message));
         }
@@ -303,6 +333,7 @@ impl Extraction {
             photos: progress.done,
             reused: progress.reused,
             failures: failures.len(),
+            left_out,
             parts: Vec::new(),
             timings: pipeline.clocks.timings(start.elapsed()),
         };

@@ -1,6 +1,12 @@
 //! How far an extraction is.
 
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A line comes when the time since the start has grown by this factor.
+const SELDOM: f64 = 1.5;
 
 /// How far an extraction is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,6 +61,37 @@ impl std::fmt::Display for Progress {
         match self.remaining() {
             Some(left) if self.finished() < self.found => write!(f, ", {:.0} s left", left.as_secs_f64().ceil()),
             _ => Ok(()),
+        }
+    }
+}
+
+/// Shows progress as [`Extraction::show_progress`](super::Extraction::show_progress) says.
+pub(super) fn show() -> Box<dyn FnMut(&Progress) + Send> {
+    match std::io::stderr().is_terminal() {
+        true => Box::new(bar()),
+        false => Box::new(lines()),
+    }
+}
+
+fn bar() -> impl FnMut(&Progress) + Send {
+    let style = ProgressStyle::with_template("{bar:32} {msg}").expect("the template is valid");
+    let bar = ProgressBar::new(1).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    move |progress| {
+        bar.set_length(progress.found as u64);
+        bar.set_position(progress.finished() as u64);
+        bar.set_message(progress.to_string());
+    }
+}
+
+fn lines() -> impl FnMut(&Progress) + Send {
+    let mut next = Duration::ZERO;
+    move |progress| {
+        let is_last = !progress.is_listing && progress.finished() == progress.found;
+        if is_last || progress.elapsed >= next {
+            next = progress.elapsed.mul_f64(SELDOM);
+            // A reader that is gone is no reason to fail.
+            let _ = writeln!(std::io::stdout(), "{progress}");
         }
     }
 }

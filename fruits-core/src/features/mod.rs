@@ -3,10 +3,11 @@
 mod earlier;
 mod parts;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,9 @@ pub struct Manifest {
     pub reused: usize,
     /// Photos that failed.
     pub failures: usize,
+    /// Photos found but not looked at, because a deadline passed.
+    #[serde(default)]
+    pub left_out: usize,
     /// Files of the table, in the order of their rows.
     pub parts: Vec<Part>,
     /// Where the time went.
@@ -172,6 +176,35 @@ impl Features {
     /// The labels of the photos, rows as in the table.
     pub fn labels(&self) -> Vec<&str> {
         self.strings("label")
+    }
+
+    /// Some of the rows, in the order in which they are given: a sample, or the photos that a PCA shall not see.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if there is no such row.
+    pub fn take(&self, rows: &[usize]) -> Result<Self> {
+        if let Some(row) = rows.iter().find(|row| **row >= self.len()) {
+            let message = format!("no row {row} in {}", self.len());
+            return Err(Error::new(ErrorKind::Invalid, Step::Input, "features", message));
+        }
+        let (labels, paths) = (self.labels(), self.paths());
+        let labels: Vec<&str> = rows.iter().map(|row| labels[*row]).collect();
+        let paths: Vec<&str> = rows.iter().map(|row| paths[*row]).collect();
+        let matrix = self.matrix.select(Axis(0), rows);
+        let manifest = Manifest {
+            photos: rows.len(),
+            ..self.manifest.clone()
+        };
+        Self::new(self::rows(&paths, &labels, &matrix)?, self.failures.to_vec(), manifest)
+    }
+
+    /// The rows of each label, labels in the order of their names.
+    pub fn by_label(&self) -> BTreeMap<&str, Vec<usize>> {
+        let mut rows: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (row, label) in self.labels().into_iter().enumerate() {
+            rows.entry(label).or_default().push(row);
+        }
+        rows
     }
 
     /// The photos that failed.

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use futures::stream::{self, StreamExt};
 use image::RgbImage;
 use maud::{DOCTYPE, PreEscaped, html};
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 use serde_json::json;
 
 use super::palette::mark;
@@ -68,14 +68,20 @@ impl Pca {
         let ratios = self.explained_variance_ratio();
         let axis = |i: usize| format!("PC{} ({:.1} %)", i + 1, 100.0 * ratios[i]);
         let names = (0..axes).map(axis).collect();
-        Explorer::new(features, &projection, names).await
+        let shown = spread(features.len(), MAX_PHOTOS);
+        let coordinates = projection.select(Axis(0), &shown);
+        Explorer::new(features, &shown, &coordinates, names).await
     }
 }
 
 impl Explorer {
-    /// `coordinates` is `n x k`, a row a photo; the first of the named axes are shown at first.
-    async fn new(features: &Features, coordinates: &Array2<f64>, axes: Vec<String>) -> Result<Self> {
-        let shown = spread(features.len(), MAX_PHOTOS);
+    /// `coordinates` has a row for each of the photos shown, and a column for each of the named axes; the first two are shown at first.
+    pub(super) async fn new(
+        features: &Features,
+        shown: &[usize],
+        coordinates: &Array2<f64>,
+        axes: Vec<String>,
+    ) -> Result<Self> {
         let of_shown = |all: Vec<&'_ str>| shown.iter().map(|&photo| all[photo].to_owned()).collect::<Vec<_>>();
         let (label, path) = (of_shown(features.labels()), of_shown(features.paths()));
         let mut labels: BTreeMap<&str, usize> = label.iter().map(|label| (label.as_str(), 0)).collect();
@@ -90,7 +96,8 @@ impl Explorer {
             json!({ "name": name, "colour": colour, "corners": shape.corners() })
         });
         let floats: Vec<u8> = (0..axes.len())
-            .flat_map(|axis| shown.iter().map(move |&photo| coordinates[[photo, axis]] as f32))
+            .flat_map(|axis| coordinates.column(axis).to_vec())
+            .map(|value| value as f32)
             .flat_map(f32::to_le_bytes)
             .collect();
         let (side, columns, sheet) = sheet(&features.manifest().source, &path).await?;
@@ -179,7 +186,7 @@ impl std::fmt::Debug for Explorer {
 }
 
 /// Up to `max` of the indices below `n`, evenly spread.
-fn spread(n: usize, max: usize) -> Vec<usize> {
+pub(super) fn spread(n: usize, max: usize) -> Vec<usize> {
     let shown = n.min(max);
     (0..shown).map(|i| i * n / shown).collect()
 }

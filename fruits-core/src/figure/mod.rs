@@ -1,9 +1,12 @@
 //! Figures: data in, SVG or HTML out.
 
+mod contact;
+mod diffusion;
 mod explorer;
 mod palette;
 mod scatter;
 pub(crate) mod scree;
+mod similarity;
 pub(crate) mod thumbnail;
 
 use std::fmt;
@@ -12,6 +15,7 @@ use plotters::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::store;
+pub use contact::ContactSheet;
 pub use explorer::Explorer;
 pub use scree::THRESHOLDS;
 

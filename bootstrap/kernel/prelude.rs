@@ -1,0 +1,2 @@
+use fruits_core::prelude::*;
+let _ready = async { Ok::<(), fruits_core::Error>(()) }.await?;

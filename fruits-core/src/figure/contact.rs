@@ -1,0 +1,173 @@
+//! Contact sheets: some photos of each label, side by side.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use futures::stream::{self, StreamExt};
+use maud::{Markup, html};
+use ndarray::{Array1, Axis};
+
+use super::thumbnail::thumbnail;
+use crate::features::Features;
+use crate::folder::ImageFolder;
+use crate::store::{self, Store};
+
+/// Side of a photo in pixels.
+const SIDE: u32 = 64;
+/// Labels that are shown; more are counted.
+const MAX_LABELS: usize = 100;
+/// Labels whose photos are read at the same time.
+const LABELS_AHEAD: usize = 8;
+
+/// Some photos of each label, as HTML that needs nothing else.
+///
+/// ```no_run
+/// use fruits_core::Features;
+///
+/// # async fn example() -> fruits_core::Result<()> {
+/// let features = Features::read("features").await?;
+/// let odd = features.outliers(5).await; // which photos are unlike the others of their label?
+/// println!("{}", odd.html());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContactSheet {
+    html: String,
+    description: String,
+}
+
+/// A label, how many photos it has, and some of them: paths, and what to say of each.
+type Row<'a> = (&'a str, usize, Vec<(&'a str, String)>);
+
+impl ImageFolder {
+    /// Up to so many photos of each label, evenly spread. Photos that cannot be read leave an empty frame.
+    pub async fn contact_sheet(&self, per_label: usize) -> ContactSheet {
+        let (sample, counts) = (self.sample(per_label), self.counts());
+        let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
+        for photo in sample.photos() {
+            let row = rows
+                .entry(&photo.label)
+                .or_insert_with(|| (&photo.label, counts[&photo.label], Vec::new()));
+            row.2.push((&photo.path, String::new()));
+        }
+        let description = format!("photos of {}", self.location());
+        ContactSheet::new(Some(&**self.store()), rows.into_values().collect(), description).await
+    }
+}
+
+impl Features {
+    /// Up to so many photos of each label, evenly spread. Photos that are gone leave an empty frame.
+    pub async fn contact_sheet(&self, per_label: usize) -> ContactSheet {
+        let rows = self.by_label().into_iter().map(|(label, photos)| {
+            let taken = per_label.min(photos.len());
+            let shown = (0..taken).map(|i| photos[i * photos.len() / taken]).collect();
+            (label, photos.len(), shown)
+        });
+        self.sheet(rows, |_| String::new(), "photos of each label").await
+    }
+
+    /// The photos of each label that are nearest to the mean of the label's features, the nearest first.
+    pub async fn typical(&self, per_label: usize) -> ContactSheet {
+        self.by_distance(per_label, false, "typical photos of each label").await
+    }
+
+    /// The photos of each label that are farthest from the mean of the label's features, the farthest first: what is odd about them?
+    pub async fn outliers(&self, per_label: usize) -> ContactSheet {
+        self.by_distance(per_label, true, "outliers of each label").await
+    }
+
+    async fn by_distance(&self, per_label: usize, is_farthest_first: bool, description: &str) -> ContactSheet {
+        let distances = self.distances_to_label_mean();
+        let rows = self.by_label().into_iter().map(|(label, mut photos)| {
+            photos.sort_by(|&a, &b| distances[a].total_cmp(&distances[b]));
+            if is_farthest_first {
+                photos.reverse();
+            }
+            let count = photos.len();
+            photos.truncate(per_label);
+            (label, count, photos)
+        });
+        let say = |photo: usize| format!(", distance {:.2}", distances[photo]);
+        self.sheet(rows, say, description).await
+    }
+
+    /// Euclidean distance of each photo's features to the mean of its label.
+    fn distances_to_label_mean(&self) -> Array1<f32> {
+        let mut distances = Array1::zeros(self.len());
+        for photos in self.by_label().into_values() {
+            let rows = self.matrix().select(Axis(0), &photos);
+            let Some(mean) = rows.mean_axis(Axis(0)) else { continue };
+            for (row, photo) in rows.rows().into_iter().zip(photos) {
+                distances[photo] = (&row - &mean).mapv(|x| x * x).sum().sqrt();
+            }
+        }
+        distances
+    }
+
+    async fn sheet<'a>(
+        &'a self,
+        rows: impl Iterator<Item = (&'a str, usize, Vec<usize>)>,
+        say: impl Fn(usize) -> String,
+        description: &str,
+    ) -> ContactSheet {
+        let paths = self.paths();
+        let with_paths = |photos: Vec<usize>| photos.into_iter().map(|i| (paths[i], say(i))).collect();
+        let rows = rows.map(|(label, count, photos)| (label, count, with_paths(photos)));
+        let store = store::open(&self.manifest().source).ok();
+        ContactSheet::new(store.as_deref(), rows.collect(), description.to_owned()).await
+    }
+}
+
+impl ContactSheet {
+    async fn new(store: Option<&dyn Store>, rows: Vec<Row<'_>>, description: String) -> Self {
+        let labels = rows.len();
+        let cards: Vec<Markup> = stream::iter(rows.into_iter().take(MAX_LABELS))
+            .map(async |(label, count, photos)| {
+                let pictures = photos.into_iter().map(async |(path, say)| {
+                    let picture = thumbnail(store?, path, SIDE).await.ok();
+                    Some((path, say, picture))
+                });
+                card(label, count, join_all(pictures).await.into_iter().flatten().collect())
+            })
+            .buffered(LABELS_AHEAD)
+            .collect()
+            .await;
+        let page = html! {
+            div style="display: grid; grid-template-columns: repeat(auto-fill, minmax(350px, 1fr)); gap: 14px 24px" {
+                @for card in &cards { (card) }
+            }
+            @if labels > MAX_LABELS { p { "and " (labels - MAX_LABELS) " more labels" } }
+        };
+        ContactSheet {
+            html: page.into_string(),
+            description,
+        }
+    }
+
+    /// The sheet as HTML text: one element that needs nothing else.
+    pub fn html(&self) -> &str {
+        &self.html
+    }
+
+    /// What it shows, where no HTML can be shown.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+}
+
+fn card(label: &str, count: usize, photos: Vec<(&str, String, Option<String>)>) -> Markup {
+    let size =
+        format!("width: {SIDE}px; height: {SIDE}px; margin: 0 3px 3px 0; vertical-align: middle; object-fit: contain");
+    html! {
+        div {
+            p style="margin: 0 0 4px; overflow-wrap: anywhere" { strong { (label) } " " small { (count) " photos" } }
+            @for (path, say, picture) in &photos {
+                @match picture {
+                    Some(picture) => img src=(picture) alt=(label) title={ (path) (say) } style=(size);
+                    None => span title={ (path) (say) } style={ (size) "; display: inline-block; border: 1px dashed" } {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! How alike labels are to the network.
+
+use ndarray::{Array1, Array2, Axis};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::{Figure, INK, px, shown, text};
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::features::Features;
+
+/// Labels that are shown: those with the most photos.
+const MAX_LABELS: usize = 60;
+/// Up to so many labels, numbers are written into the cells.
+const MAX_NUMBERED: usize = 16;
+/// Side of the square of cells in pixels.
+const SIDE: i32 = 560;
+const MARGIN: i32 = 130;
+const LABEL_LENGTH: usize = 16;
+const LIKE: RGBColor = RGBColor(0xe6, 0x7e, 0x14);
+const UNLIKE: RGBColor = RGBColor(0x1f, 0x6f, 0xb5);
+
+impl Features {
+    /// The cosine similarity between the mean features of each two labels, `labels x labels`, in the order of the labels' names.
+    ///
+    /// The mean of all labels' means is subtracted first: features are never negative, so without that all labels would look alike.
+    pub fn similarity(&self) -> (Vec<&str>, Array2<f64>) {
+        let by_label = self.by_label();
+        let labels: Vec<&str> = by_label.keys().copied().collect();
+        let mut means = Array2::zeros((labels.len(), self.matrix().ncols()));
+        for (mut mean, photos) in means.rows_mut().into_iter().zip(by_label.values()) {
+            for &photo in photos {
+                mean += &self.matrix().row(photo).mapv(f64::from);
+            }
+            mean /= photos.len() as f64;
+        }
+        if let Some(centre) = means.mean_axis(Axis(0)) {
+            means -= &centre;
+        }
+        let lengths: Array1<f64> = means.rows().into_iter().map(|row| row.dot(&row).sqrt()).collect();
+        for (mut row, length) in means.rows_mut().into_iter().zip(&lengths) {
+            // A label in the centre is like none.
+            row /= length.max(f64::MIN_POSITIVE);
+        }
+        let similarity = means.dot(&means.t());
+        (labels, similarity)
+    }
+
+    /// A heat map of the [similarity](Self::similarity) of labels: which fruits does the network find alike? Of more than 60 labels, those
+    /// with the most photos.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if there is no photo.
+    pub fn similarity_map(&self) -> Result<Figure> {
+        let by_label = self.by_label();
+        let (labels, similarity) = self.similarity();
+        if labels.is_empty() {
+            let message = "there is no photo";
+            return Err(Error::new(ErrorKind::Invalid, Step::Draw, "similarity map", message));
+        }
+        let mut chosen: Vec<usize> = (0..labels.len()).collect();
+        chosen.sort_by_key(|&label| std::cmp::Reverse(by_label[labels[label]].len()));
+        chosen.truncate(MAX_LABELS);
+        chosen.sort_unstable();
+        let description = format!(
+            "Heat map of the similarity of {} labels, from -1 (blue) to 1 (orange)",
+            chosen.len()
+        );
+        let count = chosen.len() as i32;
+        let cell = (SIDE / count).max(1);
+        let size = (cell * count + MARGIN + 16) as u32;
+        Figure::draw((size, size), &description, |sheet| {
+            let letters = px(1) * cell.clamp(9, 13);
+            let style = text(letters / px(1));
+            let right = style.pos(Pos::new(HPos::Right, VPos::Center));
+            let upwards = text(letters / px(1))
+                .transform(FontTransform::Rotate270)
+                .pos(Pos::new(HPos::Left, VPos::Center));
+            for (i, &row) in chosen.iter().enumerate() {
+                let from = |i: i32| px(MARGIN + i * cell);
+                let (i, middle) = (i as i32, px(cell) / 2);
+                let name = shown(labels[row], LABEL_LENGTH);
+                sheet.draw_text(&name, &right, (px(MARGIN - 6), from(i) + middle))?;
+                sheet.draw_text(&name, &upwards, (from(i) + middle, px(MARGIN - 6)))?;
+                for (j, &column) in chosen.iter().enumerate() {
+                    let (value, j) = (similarity[[row, column]], j as i32);
+                    let corners = [(from(j), from(i)), (from(j + 1), from(i + 1))];
+                    sheet.draw(&Rectangle::new(corners, shade(value).filled()))?;
+                    if chosen.len() <= MAX_NUMBERED {
+                        let number = text(12).color(&INK).pos(Pos::new(HPos::Center, VPos::Center));
+                        sheet.draw_text(&format!("{value:.2}"), &number, (from(j) + middle, from(i) + middle))?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// White at 0, orange towards 1, blue towards -1.
+fn shade(value: f64) -> RGBColor {
+    let towards = if value < 0.0 { UNLIKE } else { LIKE };
+    let strength = value.abs().min(1.0);
+    let mix = |end: u8| (255.0 + (f64::from(end) - 255.0) * strength).round() as u8;
+    RGBColor(mix(towards.0), mix(towards.1), mix(towards.2))
+}

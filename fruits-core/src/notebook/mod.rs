@@ -1,0 +1,215 @@
+//! How values show themselves in a notebook cell: evcxr calls `evcxr_display` on the last value of a cell.
+
+mod table;
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::future::join_all;
+use maud::{Markup, PreEscaped, html};
+use polars::prelude::{Column, DataFrame, PolarsError, Series};
+
+use crate::error::{Error, Failure, Result};
+use crate::features::Features;
+use crate::figure::scree::percent;
+use crate::figure::thumbnail::thumbnail;
+use crate::figure::{ContactSheet, Explorer, Figure, THRESHOLDS};
+use crate::folder::ImageFolder;
+use crate::pca::Pca;
+use crate::store;
+use table::{shown_rows, table};
+
+/// Photos shown of each label.
+const SAMPLES: usize = 5;
+/// Side of a photo in a table, in pixels.
+const SIDE: u32 = 40;
+/// Failures that are listed; more are counted.
+const FAILURES: usize = 5;
+/// A cell should answer at once: photos that take longer are left out.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl ImageFolder {
+    /// Shows each label with some of its photos and their number.
+    pub fn evcxr_display(&self) {
+        let counts = self.counts();
+        let shape = format!(
+            "{} photos with {} labels in {}",
+            self.len(),
+            counts.len(),
+            self.location()
+        );
+        let text: String = counts
+            .iter()
+            .map(|(label, count)| format!("{label}: {count}\n"))
+            .collect();
+        let sheet = wait(self.contact_sheet(SAMPLES));
+        let page = html! {
+            p { (shape) }
+            @match &sheet {
+                Some(sheet) => (PreEscaped(sheet.html())),
+                None => table {
+                    thead { tr { th { "label" } th { "photos" } } }
+                    tbody { @for (label, count) in &counts { tr { td { (label) } td { (count) } } } }
+                }
+            }
+            (failures(self.failures()))
+        };
+        emit(page, &format!("{shape}\n{text}"));
+    }
+}
+
+impl Features {
+    /// Shows the first and the last rows with their photos, and what failed.
+    pub fn evcxr_display(&self) {
+        let failed = self.failures().len();
+        let mut shape = format!("{} photos with features, {failed} failures", self.len());
+        if self.manifest().left_out > 0 {
+            shape += &format!(", {} left out when the deadline passed", self.manifest().left_out);
+        }
+        let (paths, rows) = (self.paths(), shown_rows(self.len()));
+        let store = store::open(&self.manifest().source).ok();
+        let pictures = rows
+            .iter()
+            .map(async |&row| thumbnail(store.as_deref()?, paths[row], SIDE).await.ok());
+        let pictures = wait(join_all(pictures)).unwrap_or_default();
+        let page = html! { p { (shape) } (table(self.table(), &pictures)) (failures(self.failures())) };
+        emit(page, &format!("{shape}\n{}", self.table()));
+    }
+}
+
+impl Pca {
+    /// Shows how many components explain how much.
+    pub fn evcxr_display(&self) {
+        let shape = format!(
+            "{} photos, {} features, {} components",
+            self.n(),
+            self.mean().len(),
+            self.explained_variance().len()
+        );
+        let rows = THRESHOLDS.map(|share| (percent(share), self.components_for(share)));
+        let text: String = rows
+            .iter()
+            .map(|(share, k)| format!("{share} % of the variance: {k} components\n"))
+            .collect();
+        let page = html! {
+            p { (shape) }
+            table {
+                thead { tr { th { "share of the variance" } th { "components" } } }
+                tbody { @for (share, k) in &rows { tr { td { (share) " %" } td { (k) } } } }
+            }
+        };
+        emit(page, &format!("{shape}\n{text}"));
+    }
+}
+
+impl Figure {
+    /// Shows the figure.
+    pub fn evcxr_display(&self) {
+        emit(html! { (PreEscaped(self.svg())) }, &format!("{self:?}"));
+    }
+}
+
+impl Explorer {
+    /// Shows the figure, in a frame of its own.
+    pub fn evcxr_display(&self) {
+        emit(html! { (PreEscaped(self.frame())) }, self.description());
+    }
+}
+
+impl ContactSheet {
+    /// Shows the photos.
+    pub fn evcxr_display(&self) {
+        emit(html! { (PreEscaped(self.html())) }, self.description());
+    }
+}
+
+/// What evcxr calls for every other value. Without it, evcxr compiles the cell a second time to print the value.
+///
+/// Tables show themselves as tables, errors fail the cell as `?` would, other values print themselves.
+pub trait Show {
+    /// Called by evcxr on the last value of a cell.
+    fn evcxr_display(&self);
+}
+
+impl<T: Debug + 'static> Show for T {
+    fn evcxr_display(&self) {
+        let value = self as &dyn Any;
+        if value.is::<()>() {
+            return;
+        }
+        let is_shown = show_table(value)
+            || show_result::<(), Error>(value, |()| {})
+            || show_result::<_, PolarsError>(value, show_frame)
+            || show_result::<_, PolarsError>(value, |column: &Series| show_frame(&column.clone().into_frame()))
+            || show_result::<_, Error>(value, ImageFolder::evcxr_display)
+            || show_result::<_, Error>(value, Features::evcxr_display)
+            || show_result::<_, Error>(value, Pca::evcxr_display)
+            || show_result::<_, Error>(value, Figure::evcxr_display)
+            || show_result::<_, Error>(value, Explorer::evcxr_display);
+        if !is_shown {
+            println!("{self:?}");
+        }
+    }
+}
+
+fn show_table(value: &dyn Any) -> bool {
+    if let Some(frame) = value.downcast_ref::<DataFrame>() {
+        show_frame(frame);
+    } else if let Some(series) = value.downcast_ref::<Series>() {
+        show_frame(&series.clone().into_frame());
+    } else if let Some(column) = value.downcast_ref::<Column>() {
+        show_frame(&column.clone().into_frame());
+    } else {
+        return false;
+    }
+    true
+}
+
+fn show_frame(frame: &DataFrame) {
+    emit(table(frame, &[]), &frame.to_string());
+}
+
+/// Shows the value of a result of this type, or its error.
+fn show_result<T: 'static, E: std::fmt::Display + 'static>(value: &dyn Any, show: impl FnOnce(&T)) -> bool {
+    match value.downcast_ref::<Result<T, E>>() {
+        Some(Ok(value)) => show(value),
+        Some(Err(error)) => eprintln!("{error}"),
+        None => return false,
+    }
+    true
+}
+
+fn failures(failures: &[Failure]) -> Markup {
+    html! {
+        @if !failures.is_empty() {
+            table {
+                thead { tr { th { "failed" } th { "step" } th { "why" } } }
+                tbody {
+                    @for Failure { path, step, message } in failures.iter().take(FAILURES) {
+                        tr { td { (path) } td { (step) } td { (message) } }
+                    }
+                }
+            }
+            @if failures.len() > FAILURES { p { "and " (failures.len() - FAILURES) " more failures" } }
+        }
+    }
+}
+
+/// Waits for a future where no `await` is possible, in a cell that may itself be awaited; nothing if that takes too long.
+fn wait<T>(work: impl Future<Output = T>) -> Option<T> {
+    let work = async { tokio::time::timeout(PATIENCE, work).await.ok() };
+    match tokio::runtime::Handle::try_current() {
+        Ok(handle) => tokio::task::block_in_place(|| handle.block_on(work)),
+        Err(_) => tokio::runtime::Runtime::new().ok()?.block_on(work),
+    }
+}
+
+/// One block a MIME type, as evcxr takes them from standard output.
+fn emit(page: Markup, text: &str) {
+    for (mime, content) in [("text/html", page.into_string().as_str()), ("text/plain", text)] {
+        // A name from outside must not be able to end the block and begin one of its own.
+        let content = content.replace("EVCXR_", "EVCXR-");
+        println!("EVCXR_BEGIN_CONTENT {mime}\n{content}\nEVCXR_END_CONTENT");
+    }
+}

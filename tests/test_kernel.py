@@ -1,0 +1,109 @@
+"""The kernel as a notebook's front end sees it: what survives errors, panics, interrupts and kills."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import tempfile
+import time
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+SESSIONS = pathlib.Path(os.environ.get("TMPDIR", tempfile.gettempdir())) / f"fruits-kernels-{os.getuid()}"
+
+
+class Kernel:
+    def __init__(self):
+        self.manager = KernelManager(kernel_name="fruits")
+        before = set(SESSIONS.glob("*"))
+        self.manager.start_kernel()
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=300)
+        self.sessions = set(SESSIONS.glob("*")) - before
+
+    def run(self, code, timeout=300):
+        """What a cell shows: values, text on both streams, and errors."""
+        shown = []
+
+        def collect(message):
+            content = message["content"]
+            match message["msg_type"]:
+                case "stream":
+                    shown.append(content["text"])
+                case "execute_result" | "display_data":
+                    shown.append(content["data"].get("text/html") or content["data"]["text/plain"])
+                case "error":
+                    shown.append("\n".join([content["evalue"], *content["traceback"]]))
+
+        self.client.execute_interactive(code, output_hook=collect, timeout=timeout)
+        with contextlib.suppress(Exception):  # standard error may come behind the reply
+            while True:
+                collect(self.client.get_iopub_msg(timeout=0.5))
+        return "".join(shown)
+
+
+@pytest.fixture
+def start():
+    kernels = []
+
+    def start():
+        kernels.append(Kernel())
+        return kernels[-1]
+
+    yield start
+    for kernel in kernels:
+        kernel.client.stop_channels()
+        kernel.manager.shutdown_kernel(now=True)
+
+
+def test_values_show_themselves(start):
+    kernel = start()
+    kernel.run("use fruits_core::polars::prelude::*;")
+    table = 'df!("name" => ["<b>&", "b"], "n" => [1, 2])'
+    assert "shape: (2, 2)" in kernel.run(table + "?") and "&lt;b&gt;&amp;" in kernel.run(table)
+    assert kernel.run("1 + 1").strip() == "2" and kernel.run('"a"').strip() == '"a"' and kernel.run("()") == ""
+    assert "Err(ParseIntError" in kernel.run('"x".parse::<i32>()')
+    assert "/no/such/folder: list: " in kernel.run('ImageFolder::open("/no/such/folder").await')
+
+
+def test_what_survives_an_error_a_panic_and_an_interrupt(start):
+    kernel = start()
+    kernel.run("let kept = vec![1, 2, 3];")
+    assert "invalid digit" in kernel.run('let lost = "x".parse::<i32>()?;')
+    assert kernel.run("kept").strip() == "[1, 2, 3]"
+    assert "oh no" in kernel.run('panic!("oh no");')
+    assert kernel.run("kept").strip() == "[1, 2, 3]"
+    assert "cannot add" in kernel.run("1 + true")
+    assert kernel.run("kept.len()").strip() == "3"
+
+    # An interrupt ends the process that holds the variables. What the kernel loaded stays, and the next cell runs.
+    request = kernel.client.execute("loop { std::thread::sleep(std::time::Duration::from_millis(10)); }")
+    time.sleep(3)
+    kernel.manager.interrupt_kernel()
+    while kernel.client.get_shell_msg(timeout=60)["parent_header"]["msg_id"] != request:
+        pass
+    assert kernel.run("2 + 3").strip().endswith("5")
+    assert "cannot find value `kept`" in kernel.run("kept")
+
+
+def test_another_crate(start):
+    kernel = start()
+    kernel.run("let number = 300_u64;")
+    kernel.run(':dep leb128 = "0.2"')
+    kernel.run("let mut bytes: Vec<u8> = Vec::new();\nleb128::write::unsigned(&mut bytes, number)?;")
+    assert kernel.run("bytes").strip() == "[172, 2]"
+    assert "95" in kernel.run(f'ImageFolder::open("{pathlib.Path(__file__).parent.parent / "data-sample"}").await?.len() - 1')
+
+
+def test_two_kernels_and_one_that_was_killed(start):
+    first, second = start(), start()
+    first.run("let x = 1;")
+    second.run("let x = 2;")
+    assert (first.run("x").strip(), second.run("x").strip()) == ("1", "2")
+    assert len(first.sessions) == 1 and len(second.sessions) == 1
+    os.killpg(first.manager.provisioner.pid, signal.SIGKILL)
+    third = start()
+    assert not any(session.exists() for session in first.sessions) and all(session.exists() for session in second.sessions)
+    assert second.run("x").strip() == "2" and third.run("1").strip() == "1"
