@@ -50,7 +50,7 @@ impl ImageFolder {
                 Some(sheet) => (PreEscaped(sheet.html())),
                 None => table {
                     thead { tr { th { "label" } th { "photos" } } }
-                    tbody { @for (label, count) in &counts { tr { td { (label) } td { (count) } } } }
+                    tbody { @for (label, count) in &counts { tr { td style="text-align: left" { (label) } td { (count) } } } }
                 }
             }
             (failures(self.failures()))
@@ -184,10 +184,10 @@ fn failures(failures: &[Failure]) -> Markup {
     html! {
         @if !failures.is_empty() {
             table {
-                thead { tr { th { "failed" } th { "step" } th { "why" } } }
+                thead { tr { @for name in ["failed", "step", "why"] { th style="text-align: left" { (name) } } } }
                 tbody {
                     @for Failure { path, step, message } in failures.iter().take(FAILURES) {
-                        tr { td { (path) } td { (step) } td { (message) } }
+                        tr { @for value in [path, step, message] { td style="text-align: left" { (value) } } }
                     }
                 }
             }

@@ -25,7 +25,7 @@ pub(super) fn table(frame: &DataFrame, pictures: &[Option<String>]) -> Markup {
             thead {
                 tr {
                     @if !pictures.is_empty() { th {} }
-                    @for column in frame.columns() { th { (column.name()) br; small { (column.dtype()) } } }
+                    @for column in frame.columns() { th style=(alignment(column.dtype())) { (column.name()) br; small { (column.dtype()) } } }
                 }
             }
             tbody {
@@ -35,11 +35,21 @@ pub(super) fn table(frame: &DataFrame, pictures: &[Option<String>]) -> Markup {
                         @if let Some(picture) = pictures.get(i) {
                             td { @if let Some(picture) = picture { img src=(picture) alt="photo" style="margin: 0"; } }
                         }
-                        @for column in frame.columns() { td { (cell(column.dtype(), column.get(row).unwrap_or(AnyValue::Null))) } }
+                        @for column in frame.columns() {
+                            td style=(alignment(column.dtype())) { (cell(column.dtype(), column.get(row).unwrap_or(AnyValue::Null))) }
+                        }
                     }
                 }
             }
         }
+    }
+}
+
+/// Text begins at the left, numbers end at the right, whatever the page does with cells.
+fn alignment(dtype: &DataType) -> &'static str {
+    match dtype.is_numeric() || dtype.is_temporal() {
+        true => "text-align: right",
+        false => "text-align: left",
     }
 }
 

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# JupyterHub for one person on this machine, on 127.0.0.1 alone, with the kernel "Rust (fruits)". Ctrl-C ends it and all it started.
+#
+#   bootstrap/hub.sh [USER] [PORT]     the name to log in with, default: who runs this; the port, default: 8000
+#
+# FRUITS_HUB_PASSWORD   the password;         default: a random one, shown once
+# FRUITS_NOTEBOOKS      the folder to work in; default: the repository's notebooks
+#
+# USER is a name for logging in: notebooks run as the system's user who started this script, and can do what that user can.
+password=${FRUITS_HUB_PASSWORD:-}
+unset FRUITS_HUB_PASSWORD # only the hub is to know it, not what is installed and started here
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+user=${1:-$(id -un)}
+port=${2:-8000}
+[[ $port =~ ^[0-9]+$ && $port -gt 0 && $port -lt 65536 ]] || die "$port is not a port"
+notebooks=$(cd "${FRUITS_NOTEBOOKS:-$REPO/notebooks}" && pwd)
+
+# A hub a port: its state, and a lock that is held as long as any of its processes lives.
+state=$FRUITS_CACHE/hub/$port
+mkdir -p "$state"
+chmod 700 "$FRUITS_CACHE/hub" "$state"
+exec {lock}>"$state/lock"
+flock --nonblock "$lock" || die "a hub is running on port $port already"
+
+"$REPO/bootstrap/weights.sh"
+system_package npm npm
+need npm "JupyterHub's proxy is a Node.js program: install Node.js 20 or newer, with npm"
+node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || die "Node.js 20 or newer is needed, this is $(node --version)"
+proxy=$FRUITS_CACHE/hub-proxy
+if ! cmp -s "$REPO/bootstrap/hub/package-lock.json" "$proxy/stamp"; then
+    say "JupyterHub's proxy into $proxy"
+    mkdir -p "$proxy"
+    cp "$REPO"/bootstrap/hub/package{,-lock}.json "$proxy/"
+    npm ci --prefix "$proxy" --ignore-scripts --no-audit --no-fund --loglevel=error
+    cp "$REPO/bootstrap/hub/package-lock.json" "$proxy/stamp"
+fi
+venv hub "$REPO/bootstrap/hub/requirements.txt"
+mkdir -p "$VENV/share/jupyter/lab/settings"
+cp "$REPO/bootstrap/hub/overrides.json" "$VENV/share/jupyter/lab/settings/"
+"$REPO/bootstrap/kernel/install.sh" "$VENV"
+
+if [ -z "$password" ]; then
+    password=$(python3 -c 'import secrets; print(secrets.token_urlsafe(18))')
+    say "password of $user: $password"
+fi
+say "http://127.0.0.1:$port (Ctrl-C ends it)"
+
+# A process group of its own: Ctrl-C reaches this script alone, and the hub ends its proxy, servers and kernels in order.
+cd "$state"
+set -m
+FRUITS_HUB_PASSWORD=$password FRUITS_HUB_USER=$user FRUITS_HUB_PORT=$port FRUITS_HUB_PROXY=$proxy FRUITS_NOTEBOOKS=$notebooks \
+    "$VENV/bin/jupyterhub" --config "$REPO/bootstrap/hub/jupyterhub_config.py" </dev/null &
+hub=$!
+trap 'kill "$hub" 2>/dev/null; stopped=1' INT TERM HUP
+status=0
+while kill -0 "$hub" 2>/dev/null; do wait "$hub" && status=0 || status=$?; done
+[ -n "${stopped:-}" ] || exit "$status"

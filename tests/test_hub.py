@@ -1,0 +1,149 @@
+"""JupyterHub on this machine: a browser logs in, runs the first notebook and looks at what it shows."""
+
+import os
+import pathlib
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import ROOT, SAMPLE
+from test_browser import browser, point_at, save  # noqa: F401
+
+NOTEBOOK = "01-features-and-pca.ipynb"
+
+
+class Hub:
+    """The script in a process of its own, and what it started: all that carry a mark in their environment."""
+
+    def __init__(self, folder):
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            self.port = one.getsockname()[1]
+        self.url, self.password, self.mark = f"http://127.0.0.1:{self.port}", secrets.token_urlsafe(), secrets.token_hex()
+        shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+        environment = os.environ | {
+            "FRUITS_HUB_PASSWORD": self.password,
+            "FRUITS_NOTEBOOKS": str(folder / "notebooks"),
+            "FRUITS_PHOTOS": str(SAMPLE),
+            "FRUITS_OUT": str(folder / "out"),
+            "FRUITS_MARK": self.mark,
+        }
+        self.log = folder / "log"
+        command = [ROOT / "bootstrap" / "hub.sh", "tester", str(self.port)]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+    def wait(self):
+        while True:  # the first time, the hub is installed
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                return urllib.request.urlopen(f"{self.url}/hub/login").close()
+            except urllib.error.URLError:
+                time.sleep(0.2)
+
+    def processes(self):
+        found = []
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (folder / "environ").read_bytes():
+                    found.append(folder)
+            except OSError:
+                pass  # another's, or ended
+        return found
+
+    def listens(self):
+        """The addresses, as the kernel writes them, that the processes listen on."""
+        sockets = set()
+        for folder in self.processes():
+            sockets |= {os.readlink(file) for file in (folder / "fd").iterdir() if file.is_symlink()}
+        lines = [line.split() for table in ("tcp", "tcp6") for line in pathlib.Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
+        return [line[1].split(":") for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    if not shutil.which("npm") and os.getuid():
+        pytest.skip("JupyterHub's proxy needs npm, which only root can install")
+    hub = Hub(tmp_path_factory.mktemp("hub"))
+    try:
+        hub.wait()
+        yield hub
+    finally:
+        hub.process.send_signal(signal.SIGTERM)
+        hub.process.wait(60)
+    assert hub.process.returncode == 0, hub.log.read_text()
+    assert hub.processes() == [], "all that it started has ended"
+    state = pathlib.Path(os.environ.get("FRUITS_CACHE", pathlib.Path.home() / ".cache/fruits")) / "hub" / str(hub.port)
+    assert state.stat().st_mode & 0o777 == 0o700
+    files = [hub.log, *(path for path in state.rglob("*") if path.is_file())]
+    assert not [path for path in files if hub.password.encode() in path.read_bytes()], "the password is in no file"
+    shutil.rmtree(state)
+
+
+def log_in(page, hub, password, user="tester"):
+    page.goto(f"{hub.url}/hub/login?next=/user/tester/lab/tree/{NOTEBOOK}")
+    page.fill("#username_input", user)
+    page.fill("#password_input", password)
+    page.click("#login_submit")
+
+
+def pictures(page):
+    """Every code cell, in JupyterLab's light and dark theme."""
+    for theme in "Light", "Dark":
+        for item in "Settings", "Theme", f"JupyterLab {theme}":
+            page.locator(".lm-MenuBar-itemLabel, .lm-Menu-itemLabel").get_by_text(item, exact=True).click()
+        page.locator(f"body[data-jp-theme-light={str(theme == 'Light').lower()}]").wait_for(state="attached")
+        for number, cell in enumerate(page.locator(".jp-CodeCell").all()):
+            cell.scroll_into_view_if_needed()
+            save(page, f"hub-{theme.lower()}-{number}")
+
+
+@pytest.mark.parametrize("user, password", [("tester", "wrong"), ("tester", ""), ("tester", "ümläut"), ("root", None)])
+def test_a_wrong_password_is_refused(hub, browser, user, password):  # noqa: F811
+    page = browser.new_context().new_page()
+    page.goto(f"{hub.url}/hub/login")
+    page.eval_on_selector("#password_input", "input => input.required = false")
+    log_in(page, hub, hub.password if password is None else password, user)
+    page.get_by_text("Invalid username or password").wait_for()
+    page.goto(f"{hub.url}/user/tester/lab")
+    assert "/hub/login" in page.url
+    page.context.close()
+
+
+def test_the_first_notebook_in_jupyterlab(hub, browser):  # noqa: F811
+    page = browser.new_context(viewport={"width": 1300, "height": 1000}).new_page()
+    log_in(page, hub, hub.password)
+    page.locator(".jp-Notebook").wait_for()
+    page.get_by_text("Rust (fruits) | Idle").wait_for(timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    frame = page.locator(".jp-Notebook iframe[srcdoc]")
+    frame.wait_for(timeout=120_000)
+    assert page.locator(".jp-RenderedHTML table").count() >= 3
+    for name in "Scree plot of 95 components", "Scatter plot of 96 photos":
+        assert page.locator(f'.jp-OutputArea svg[aria-label*="{name}"]').count() == 1
+    assert page.locator(".jp-OutputArea-output[data-mime-type*=stderr]").count() == 0
+    frame.scroll_into_view_if_needed()
+    figure = frame.element_handle().content_frame()
+    figure.wait_for_function("sheet.complete && marks.length > 0")
+    page.wait_for_timeout(500)  # the notebook may still be scrolling
+    tip = point_at(page, figure, figure.evaluate("data.path.findIndex((path) => path.endsWith('Kiwi/view-00.jpg'))"))
+    assert tip.is_visible() and tip.locator("strong").inner_text() == "Kiwi"
+    save(page, "hub-hover")
+    if os.environ.get("FRUITS_PICTURES"):
+        pictures(page)
+
+    addresses = hub.listens()
+    assert str(hub.port) in [str(int(port, 16)) for _, port in addresses]
+    assert {address for address, _ in addresses} <= {"0100007F"}, "127.0.0.1 alone"
+    commands = [(folder / "cmdline").read_bytes() for folder in hub.processes()]
+    assert any(b"evcxr" in command for command in commands) and not [c for c in commands if hub.password.encode() in c]
+    holders = [folder for folder in hub.processes() if hub.password.encode() in (folder / "environ").read_bytes()]
+    assert len(holders) <= 2, "the script and the hub: not the proxy, the notebook server, the kernels"
+    page.context.close()
