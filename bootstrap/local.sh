@@ -15,7 +15,7 @@ name=$REPO/reports/$(basename "$photos")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export FRUITS_PHOTOS=$photos FRUITS_OUT=$scratch/out FRUITS_FEATURES=$scratch/out
-for job in 01-features-and-pca:$name.html 02-reading-the-pca:$name-pca.html; do
+for job in "01-features-and-pca:$name.html" "02-reading-the-pca:$name-pca.html"; do
     say "running notebooks/${job%%:*}.ipynb on $photos"
     "$VENV/bin/python" "$REPO/bootstrap/run_notebook.py" "$REPO/notebooks/${job%%:*}.ipynb" "${job#*:}"
 done

@@ -1,4 +1,5 @@
-"""How fast a notebook answers, by hand: `bench_notebook.py PHOTOS [ROUNDS]`, with the variables FRUITS and FRUITS_CACHE set.
+"""How fast a notebook answers, by hand: `bench_notebook.py PHOTOS [ROUNDS]`, with the variables FRUITS, FRUITS_CACHE and
+JUPYTER_PATH set.
 
 Starts kernels one after the other, ours and stock evcxr with plain `:dep fruits-core` that finds its 500 crates compiled, and prints
 medians in seconds, the extraction cell's time over the binary's, and the memory of the kernel and of the process that runs the cells.
@@ -41,17 +42,15 @@ def stock(folder):
         (session / "target" / profile).mkdir(parents=True)
         for part in ["deps", "build", ".fingerprint"]:
             subprocess.run(["cp", "-as" if part == "deps" else "-a", f"{facts['target']}/{profile}/{part}", session / "target" / profile], check=True)
-    (session / ".cargo").mkdir()
-    shutil.copy(kit / "config.toml", folder)
     (folder / ".cargo").mkdir()
     shutil.copy(kit / "config.toml", folder / ".cargo")
     shutil.copy(kit / "Cargo.lock", session)
     (folder / "evcxr.toml").write_text('[evcxr]\nopt_level = "0"\n')
     spec = folder / "kernels" / "stock"
     spec.mkdir(parents=True)
-    toolchain = subprocess.run(["rustc", "--print", "target-libdir"], capture_output=True, text=True).stdout.strip()
+    library = subprocess.run(["rustc", "--print", "target-libdir"], capture_output=True, text=True).stdout.strip()
     environment = {"EVCXR_TMPDIR": str(session), "EVCXR_CONFIG_DIR": str(folder), "MALLOC_ARENA_MAX": "1"}
-    environment["LD_LIBRARY_PATH"] = f"{session}/target/{facts['triple']}/debug/deps:{toolchain}"
+    environment["LD_LIBRARY_PATH"] = f"{session}/target/{facts['triple']}/debug/deps:{library}"
     argv = [str(cache / "tools/bin/evcxr_jupyter"), "--control_file", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "stock", "language": "rust", "interrupt_mode": "message", "env": environment}))
     os.environ["JUPYTER_PATH"] = f"{folder}:{os.environ['JUPYTER_PATH']}"
@@ -62,7 +61,7 @@ def stock(folder):
 
 
 def kit_of(kernel):
-    return pathlib.Path(KernelSpecManager().get_kernel_spec(kernel).argv[0]).parent
+    return pathlib.Path(KernelSpecManager().get_kernel_spec(kernel).argv[0]).resolve().parent
 
 
 def memory(pid):

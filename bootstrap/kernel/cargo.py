@@ -8,6 +8,7 @@ Of what `cargo metadata` says, rust-analyzer gets the crates whose types people 
 needs its type written out.
 """
 
+import filecmp
 import json
 import os
 import re
@@ -32,6 +33,10 @@ def prune(metadata: dict, names: set[str]) -> None:
     for node in metadata["resolve"]["nodes"]:
         node["deps"] = [dep for dep in node["deps"] if dep["pkg"] in kept]
         node["dependencies"] = [dep for dep in node["dependencies"] if dep in kept]
+
+
+def without_blanks(line: str) -> str:
+    return re.sub(r"\s", "", line)
 
 
 def run_cargo(arguments: list[str], **options) -> subprocess.CompletedProcess:
@@ -65,10 +70,13 @@ def bring_artifacts(kit: dict) -> None:
     if os.path.exists("Cargo.lock"):
         return
     target = kit["target"]
+    library = f"{kit['triple']}/debug/deps/libfruits_kernel.so"
+    if not os.path.exists(f"{target}/{library}") or not filecmp.cmp(f"{target}/{library}", f"{KIT}/crates/libfruits_kernel.so"):
+        sys.exit("error: fruits-core was built again since this kernel began; restart the kernel to use another crate")
     for profile in ("debug", f"{kit['triple']}/debug"):
         os.makedirs(f"target/{profile}", exist_ok=True)
-        subprocess.run(["cp", "-as", f"{target}/{profile}/deps", f"target/{profile}/"])
-        subprocess.run(["cp", "-a", f"{target}/{profile}/build", f"{target}/{profile}/.fingerprint", f"target/{profile}/"])
+        subprocess.run(["cp", "-as", f"{target}/{profile}/deps", f"target/{profile}/"], check=True)
+        subprocess.run(["cp", "-a", f"{target}/{profile}/build", f"{target}/{profile}/.fingerprint", f"target/{profile}/"], check=True)
     subprocess.run(["cp", f"{KIT}/Cargo.lock", "."], check=True)
 
 
@@ -83,12 +91,12 @@ def main() -> int:
         kit = json.load(file)
     with open("Cargo.toml") as file:
         manifest, _, dependencies = file.read().partition("[dependencies]")
-    names = set(re.findall(r"^\s*([\w-]+) *=", dependencies, re.MULTILINE))
-    if names <= kit["dependencies"].keys():
+    lines = {without_blanks(line) for line in dependencies.splitlines()} - {""}
+    if lines <= set(kit["lines"]):
         if command == "metadata":
             # Before anything else evcxr runs a cell of its own, without dependencies.
-            with open(f"{KIT}/metadata.json" if names else f"{KIT}/metadata-first.json") as file:
-                sys.stdout.write(file.read().replace("@SESSION@", os.getcwd()))
+            with open(f"{KIT}/metadata.json" if lines else f"{KIT}/metadata-first.json") as file:
+                sys.stdout.write(file.read().replace("@SESSION@", json.dumps(os.getcwd())[1:-1]))
             return 0
         if os.path.isdir("../std/core") and not os.path.islink("../std"):
             # Nor does rust-analyzer need to read the standard library for evcxr's own cell: it would read it again afterwards.

@@ -18,7 +18,9 @@ fi
 
 # evcxr compiles cells in a crate with this name, these dependencies and these profiles. One like it, built here, leaves what cells use.
 build=$KITS/build
-mkdir -p "$build/src" "$build/.cargo" "$KITS/config"
+mkdir -p "$build/src" "$build/.cargo"
+exec {lock}>"$KITS/lock"
+flock "$lock" # one installation at a time
 sed -n '/^\[profile.dev.package/,$p' "$REPO/Cargo.toml" >"$build/.cargo/config.toml"
 dependencies="fruits-core = { package = \"fruits-kernel\", path = \"$HERE/facade\" }
 tokio = \"1\""
@@ -51,7 +53,7 @@ say "building fruits-core and its dependencies for the kernel"
 (cd "$build" && cargo build --quiet)
 
 # A kit's name says what it was made of, so an unchanged one stays, and kernels that run keep the one that they began with.
-name=$(cat "$HERE"/{kit.py,cargo.py,launch.sh,prelude.rs} "$build/Cargo.toml" <(rustc -vV) \
+name=kit-$(cat "$HERE"/{install.sh,kit.py,cargo.py,launch.sh,prelude.rs} "$build/Cargo.toml" <(rustc -vV) \
     <(stat -c '%i %Y' "$CARGO_TARGET_DIR/$FRUITS_TARGET/debug/deps/libfruits_kernel.so") | sha256sum | cut -c1-12)
 kit=$KITS/$name
 if [ ! -d "$kit" ]; then
@@ -61,6 +63,7 @@ if [ ! -d "$kit" ]; then
     cp "$HERE/cargo.py" "$kit.part/bin/cargo"
     cp "$HERE/launch.sh" "$build/.cargo/config.toml" "$kit.part/"
     rustc -vV >"$kit.part/rustc"
+    rustc --print target-libdir >"$kit.part/libdir"
     cat >"$kit.part/config/evcxr.toml" <<EOF
 [evcxr]
 opt_level = "0"
@@ -71,15 +74,19 @@ $(cat "$HERE/prelude.rs")
 [dependencies]
 $dependencies
 EOF
-    mv "$kit.part" "$kit"
+    mv -T "$kit.part" "$kit"
 fi
-ls -dt "$KITS"/????????????/ | tail -n +4 | xargs -r rm -rf # the last ones may be in use
+# Kernels hold a lock on their kit, and kernelspecs go by the link.
+ln -sfn "$name" "$KITS/current"
+for old in "$KITS"/kit-*; do
+    if [ "$old" != "$kit" ] && flock --nonblock "$old" true; then rm -rf "$old"; fi
+done
 
 spec=$PREFIX/share/jupyter/kernels/fruits
 mkdir -p "$spec"
 cat >"$spec/kernel.json" <<EOF
 {
-  "argv": ["$kit/launch.sh", "{connection_file}"],
+  "argv": ["$KITS/current/launch.sh", "{connection_file}"],
   "display_name": "Rust (fruits)",
   "language": "rust",
   "interrupt_mode": "message",

@@ -21,7 +21,7 @@ import sys
 sys.path.insert(0, os.path.dirname(__file__))
 os.environ.setdefault("FRUITS_KIT", "")
 os.environ.setdefault("FRUITS_TOOLCHAIN", "")
-from cargo import prune, prune_for_people  # noqa: E402
+from cargo import prune, prune_for_people, without_blanks  # noqa: E402
 
 
 def cargo(*arguments: str, folder: pathlib.Path) -> str:
@@ -44,6 +44,7 @@ def main() -> None:
     metadata = json.loads(cargo("metadata", "--format-version=1", "--filter-platform", triple, folder=build))
     root = next(package for package in metadata["packages"] if package["id"] == metadata["workspace_members"][0])
     own = {dependency["rename"] or dependency["name"]: dependency["name"] for dependency in root["dependencies"]}
+    lines = (build / "Cargo.toml").read_text().partition("[dependencies]")[2].partition("[workspace]")[0].split("\n")
 
     crates, files = kit / "crates", {}
     crates.mkdir(parents=True)
@@ -61,10 +62,15 @@ def main() -> None:
     for crate in ("core", "alloc", "std"):
         shutil.copytree(library / crate / "src", kit / "std" / crate / "src")
     prune_for_people(metadata)
-    (kit / "metadata.json").write_text(json.dumps(metadata).replace(str(build), "@SESSION@"))
+    (kit / "metadata.json").write_text(json.dumps(metadata, ensure_ascii=False).replace(str(build), "@SESSION@"))
     prune(metadata, {"ctx"})
-    (kit / "metadata-first.json").write_text(json.dumps(metadata).replace(str(build), "@SESSION@"))
-    kit_json = {"dependencies": {name: files[package] for name, package in own.items()}, "target": target, "triple": triple}
+    (kit / "metadata-first.json").write_text(json.dumps(metadata, ensure_ascii=False).replace(str(build), "@SESSION@"))
+    kit_json = {
+        "dependencies": {name: files[package] for name, package in own.items()},
+        "lines": [without_blanks(line) for line in lines if line],
+        "target": target,
+        "triple": triple,
+    }
     (kit / "kit.json").write_text(json.dumps(kit_json, indent=1))
     shutil.copy(build / "Cargo.lock", kit)
 

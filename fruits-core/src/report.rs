@@ -101,7 +101,7 @@ fn summary(features: &Features, pca: &Pca) -> Markup {
             (tile(&features.len().to_string(), "photos"))
             (tile(&features.by_label().len().to_string(), "labels"))
             (tile(&features.failures().len().to_string(), "failures"))
-            (tile(&format!("{:.1}", photos as f64 / elapsed.max(1e-9)), "photos/s"))
+            @if !features.manifest().is_partial { (tile(&format!("{:.1}", photos as f64 / elapsed.max(1e-9)), "photos/s")) }
             (tile(&pca.components_for(0.9999).to_string(), "components for 99.99\u{a0}%"))
         }
     }

@@ -108,14 +108,14 @@ async fn a_deadline_keeps_what_was_computed() {
     let now = Duration::from_millis(300);
 
     let features = photos.extraction(&model).deadline(now).run().await.unwrap();
-    assert!(features.len() < 96 && features.manifest().left_out == 96 - features.len());
+    assert!(features.len() < 96 && features.manifest().is_partial);
 
     let extraction = Extraction::open(SAMPLE, &model).unwrap().deadline(now);
     let error = extraction.run_to(out, IfExists::Refuse).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     assert_eq!(Features::read(out).await.unwrap_err().kind(), ErrorKind::Invalid);
     let rest = Extraction::open(SAMPLE, &model).unwrap().resume_to(out).await.unwrap();
-    assert!(rest.photos == 96 && rest.left_out == 0 && rest.reused > 0);
+    assert!(rest.photos == 96 && !rest.is_partial && rest.reused > 0);
 }
 
 #[tokio::test]
@@ -159,7 +159,10 @@ async fn figures_of_features() {
     );
     assert_eq!(features.take(&[96]).unwrap_err().kind(), ErrorKind::Invalid);
 
-    let few = photos.sample(1).features(&model).await.unwrap();
+    assert!(two.manifest().is_partial && !features.manifest().is_partial);
+    let same = features.take(&[7; 40]).unwrap();
+    assert_eq!(same.diffusion_map().await.unwrap_err().kind(), ErrorKind::Invalid);
+    let few = photos.sample(5).features(&model).await.unwrap();
     assert_eq!(few.diffusion_map().await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 

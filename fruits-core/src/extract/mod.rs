@@ -181,7 +181,7 @@ impl Extraction {
     }
 
     /// Runs, and gives back the features of all photos: 5 KB a photo. After the [`deadline`](Self::deadline), those that it has; the
-    /// manifest's [`left_out`](Manifest::left_out) says how many are missing.
+    /// manifest [says so](Manifest::is_partial).
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no photo; [`ErrorKind::TooManyFailures`] as [`max_failures`](Self::max_failures) says;
@@ -257,8 +257,11 @@ impl Extraction {
         };
         let (failures, manifest) = result?;
         written?;
-        if manifest.left_out > 0 {
-            let message = format!("the deadline passed; {} photos are missing", manifest.left_out);
+        if manifest.is_partial {
+            let message = format!(
+                "the deadline passed after {} photos; others are missing",
+                manifest.photos
+            );
             return Err(Error::new(ErrorKind::TimedOut, Step::Infer, manifest.source, message));
         }
         writer.finish(&failures, manifest).await
@@ -316,13 +319,14 @@ impl Extraction {
         pipeline.run(photos, consume).await?;
 
         let source = self.store.uri("");
-        let left_out = self.found.photos.load(Ordering::Relaxed) - progress.finished();
+        progress.found = self.found.photos.load(Ordering::Relaxed);
+        let is_partial = progress.found > progress.finished() || !self.found.is_complete.load(Ordering::Relaxed);
         let is_over = deadline.is_some_and(|deadline| start.elapsed() >= deadline);
-        if !is_over && (left_out > 0 || !self.found.is_complete.load(Ordering::Relaxed)) {
+        if is_partial && !is_over {
             let message = "the listing ended too early";
             return Err(Error::new(ErrorKind::Io, Step::List, source, message));
         }
-        (progress.found, progress.is_listing, progress.elapsed) = (progress.finished(), false, start.elapsed());
+        (progress.is_listing, progress.elapsed) = (false, start.elapsed());
         (self.on_progress)(&progress);
         let manifest = Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -333,7 +337,7 @@ impl Extraction {
             photos: progress.done,
             reused: progress.reused,
             failures: failures.len(),
-            left_out,
+            is_partial,
             parts: Vec::new(),
             timings: pipeline.clocks.timings(start.elapsed()),
         };

@@ -91,7 +91,10 @@ fn lines() -> impl FnMut(&Progress) + Send {
         if is_last || progress.elapsed >= next {
             next = progress.elapsed.mul_f64(SELDOM);
             // A reader that is gone is no reason to fail.
-            let _ = writeln!(std::io::stdout(), "{progress}");
+            let _ = match std::env::var_os("EVCXR_IS_RUNTIME") {
+                Some(_) => writeln!(std::io::stdout(), "{progress}"), // in a notebook, standard error is for errors
+                None => writeln!(std::io::stderr(), "{progress}"),
+            };
         }
     }
 }

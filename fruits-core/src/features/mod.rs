@@ -39,9 +39,9 @@ pub struct Manifest {
     pub reused: usize,
     /// Photos that failed.
     pub failures: usize,
-    /// Photos found but not looked at, because a deadline passed.
+    /// Whether a deadline passed before all photos were done, or these are some rows of others.
     #[serde(default)]
-    pub left_out: usize,
+    pub is_partial: bool,
     /// Files of the table, in the order of their rows.
     pub parts: Vec<Part>,
     /// Where the time went.
@@ -193,6 +193,7 @@ impl Features {
         let matrix = self.matrix.select(Axis(0), rows);
         let manifest = Manifest {
             photos: rows.len(),
+            is_partial: true,
             ..self.manifest.clone()
         };
         Self::new(self::rows(&paths, &labels, &matrix)?, self.failures.to_vec(), manifest)

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use maud::{Markup, html};
 use ndarray::{Array1, Axis};
 
+use super::explorer::spread;
 use super::thumbnail::thumbnail;
 use crate::features::Features;
 use crate::folder::ImageFolder;
@@ -15,9 +15,11 @@ use crate::store::{self, Store};
 /// Side of a photo in pixels.
 const SIDE: u32 = 64;
 /// Labels that are shown; more are counted.
-const MAX_LABELS: usize = 100;
+const MAX_LABELS: usize = 500;
 /// Labels whose photos are read at the same time.
 const LABELS_AHEAD: usize = 8;
+/// Photos of a label that are read at the same time.
+const PHOTOS_AHEAD: usize = 4;
 
 /// Some photos of each label, as HTML that needs nothing else.
 ///
@@ -60,8 +62,7 @@ impl Features {
     /// Up to so many photos of each label, evenly spread. Photos that are gone leave an empty frame.
     pub async fn contact_sheet(&self, per_label: usize) -> ContactSheet {
         let rows = self.by_label().into_iter().map(|(label, photos)| {
-            let taken = per_label.min(photos.len());
-            let shown = (0..taken).map(|i| photos[i * photos.len() / taken]).collect();
+            let shown = spread(photos.len(), per_label).into_iter().map(|i| photos[i]).collect();
             (label, photos.len(), shown)
         });
         self.sheet(rows, |_| String::new(), "photos of each label").await
@@ -124,11 +125,11 @@ impl ContactSheet {
         let labels = rows.len();
         let cards: Vec<Markup> = stream::iter(rows.into_iter().take(MAX_LABELS))
             .map(async |(label, count, photos)| {
-                let pictures = photos.into_iter().map(async |(path, say)| {
-                    let picture = thumbnail(store?, path, SIDE).await.ok();
-                    Some((path, say, picture))
+                let pictures = stream::iter(photos).map(async |(path, say)| match store {
+                    Some(store) => (path, say, thumbnail(store, path, SIDE).await.ok()),
+                    None => (path, say, None),
                 });
-                card(label, count, join_all(pictures).await.into_iter().flatten().collect())
+                card(label, count, pictures.buffered(PHOTOS_AHEAD).collect().await)
             })
             .buffered(LABELS_AHEAD)
             .collect()

@@ -10,6 +10,8 @@ use super::explorer::{Explorer, spread};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 
+/// With fewer, linfa decomposes a matrix that is not symmetric as if it were.
+const MIN_PHOTOS: usize = 5 * AXES + 1;
 /// Photos at most: the kernel has a number for each two of them.
 const MAX_PHOTOS: usize = 2_000;
 /// Coordinates to choose from.
@@ -25,17 +27,17 @@ impl Features {
     /// The kernel is Gaussian; its width is the median distance of a photo to its seventh neighbour (after Zelnik-Manor and Perona, 2004).
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if there are fewer than ten photos, or too many of them are the same.
+    /// [`ErrorKind::Invalid`] if there are fewer than 31 photos, or too many of them are the same.
     pub async fn diffusion_map(&self) -> Result<Explorer> {
         let photos = spread(self.len(), MAX_PHOTOS);
         let invalid = |message: &str| Error::new(ErrorKind::Invalid, Step::Draw, "diffusion map", message);
-        if photos.len() < 10 {
-            return Err(invalid("it needs ten photos or more"));
+        if photos.len() < MIN_PHOTOS {
+            return Err(invalid("it needs 31 photos or more"));
         }
         let rows = self.matrix().select(Axis(0), &photos).mapv(f64::from);
         let embedding = tokio::task::spawn_blocking(move || embed(&rows))
             .await
-            .ok() // linfa panics when the eigenvalues do not converge
+            .ok() // linfa panics when it finds no eigenvalues
             .flatten()
             .ok_or_else(|| invalid("the photos are too much the same"))?;
         let names = (1..=AXES).map(|i| format!("diffusion {i}")).collect();
@@ -46,6 +48,7 @@ impl Features {
 /// Coordinates of the rows, `n x AXES`; nothing if they are not all finite.
 fn embed(rows: &Array2<f64>) -> Option<Array2<f64>> {
     let squares = rows.map_axis(Axis(1), |row| row.dot(&row));
+    let largest = squares.iter().copied().fold(0.0, f64::max);
     let mut distances = rows.dot(&rows.t()) * -2.0;
     distances += &squares;
     distances += &squares.insert_axis(Axis(1));
@@ -57,6 +60,9 @@ fn embed(rows: &Array2<f64>) -> Option<Array2<f64>> {
         .collect();
     let middle = to_neighbour.len() / 2;
     let width = *to_neighbour.select_nth_unstable_by(middle, f64::total_cmp).1;
+    if width <= 1e-9 * largest {
+        return None;
+    }
     let kernel = Kernel {
         inner: KernelInner::Dense(distances.mapv(|square| (-square / width).exp())),
         method: KernelMethod::Gaussian(width),

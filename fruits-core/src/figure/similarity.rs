@@ -22,7 +22,8 @@ const UNLIKE: RGBColor = RGBColor(0x1f, 0x6f, 0xb5);
 impl Features {
     /// The cosine similarity between the mean features of each two labels, `labels x labels`, in the order of the labels' names.
     ///
-    /// The mean of all labels' means is subtracted first: features are never negative, so without that all labels would look alike.
+    /// The mean of all labels' means is subtracted first: features are never negative, so without that all labels would look alike. Two
+    /// labels alone are opposites then.
     pub fn similarity(&self) -> (Vec<&str>, Array2<f64>) {
         let by_label = self.by_label();
         let labels: Vec<&str> = by_label.keys().copied().collect();
@@ -37,9 +38,10 @@ impl Features {
             means -= &centre;
         }
         let lengths: Array1<f64> = means.rows().into_iter().map(|row| row.dot(&row).sqrt()).collect();
+        let largest = lengths.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         for (mut row, length) in means.rows_mut().into_iter().zip(&lengths) {
-            // A label in the centre is like none.
-            row /= length.max(f64::MIN_POSITIVE);
+            // A label in the centre, but for rounding, is like none.
+            row *= if *length > 1e-9 * largest { length.recip() } else { 0.0 };
         }
         let similarity = means.dot(&means.t());
         (labels, similarity)
@@ -69,10 +71,9 @@ impl Features {
         let cell = (SIDE / count).max(1);
         let size = (cell * count + MARGIN + 16) as u32;
         Figure::draw((size, size), &description, |sheet| {
-            let letters = px(1) * cell.clamp(9, 13);
-            let style = text(letters / px(1));
-            let right = style.pos(Pos::new(HPos::Right, VPos::Center));
-            let upwards = text(letters / px(1))
+            let letters = cell.clamp(9, 13);
+            let right = text(letters).pos(Pos::new(HPos::Right, VPos::Center));
+            let upwards = text(letters)
                 .transform(FontTransform::Rotate270)
                 .pos(Pos::new(HPos::Left, VPos::Center));
             for (i, &row) in chosen.iter().enumerate() {

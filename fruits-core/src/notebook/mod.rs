@@ -11,14 +11,17 @@ use maud::{Markup, PreEscaped, html};
 use polars::prelude::{Column, DataFrame, PolarsError, Series};
 
 use crate::error::{Error, Failure, Result};
-use crate::features::Features;
+use crate::features::{Features, Manifest};
 use crate::figure::scree::percent;
 use crate::figure::thumbnail::thumbnail;
 use crate::figure::{ContactSheet, Explorer, Figure, THRESHOLDS};
 use crate::folder::ImageFolder;
+use crate::mobilenet::MobileNetV2;
 use crate::pca::Pca;
+use crate::report::Report;
 use crate::store;
 use table::{shown_rows, table};
+use tokio::runtime::RuntimeFlavor;
 
 /// Photos shown of each label.
 const SAMPLES: usize = 5;
@@ -26,7 +29,7 @@ const SAMPLES: usize = 5;
 const SIDE: u32 = 40;
 /// Failures that are listed; more are counted.
 const FAILURES: usize = 5;
-/// A cell should answer at once: photos that take longer are left out.
+/// A cell should answer at once: if its photos take longer, it does without them.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl ImageFolder {
@@ -63,16 +66,18 @@ impl Features {
     /// Shows the first and the last rows with their photos, and what failed.
     pub fn evcxr_display(&self) {
         let failed = self.failures().len();
-        let mut shape = format!("{} photos with features, {failed} failures", self.len());
-        if self.manifest().left_out > 0 {
-            shape += &format!(", {} left out when the deadline passed", self.manifest().left_out);
-        }
+        let partial = if self.manifest().is_partial {
+            ", not all photos"
+        } else {
+            ""
+        };
+        let shape = format!("{} photos with features, {failed} failures{partial}", self.len());
         let (paths, rows) = (self.paths(), shown_rows(self.len()));
         let store = store::open(&self.manifest().source).ok();
         let pictures = rows
             .iter()
             .map(async |&row| thumbnail(store.as_deref()?, paths[row], SIDE).await.ok());
-        let pictures = wait(join_all(pictures)).unwrap_or_default();
+        let pictures = wait(join_all(pictures)).unwrap_or_else(|| vec![None; rows.len()]);
         let page = html! { p { (shape) } (table(self.table(), &pictures)) (failures(self.failures())) };
         emit(page, &format!("{shape}\n{}", self.table()));
     }
@@ -126,7 +131,7 @@ impl ContactSheet {
 
 /// What evcxr calls for every other value. Without it, evcxr compiles the cell a second time to print the value.
 ///
-/// Tables show themselves as tables, errors fail the cell as `?` would, other values print themselves.
+/// Tables show themselves as tables, errors of this crate and of polars fail the cell as `?` would, other values print themselves.
 pub trait Show {
     /// Called by evcxr on the last value of a cell.
     fn evcxr_display(&self);
@@ -146,7 +151,10 @@ impl<T: Debug + 'static> Show for T {
             || show_result::<_, Error>(value, Features::evcxr_display)
             || show_result::<_, Error>(value, Pca::evcxr_display)
             || show_result::<_, Error>(value, Figure::evcxr_display)
-            || show_result::<_, Error>(value, Explorer::evcxr_display);
+            || show_result::<_, Error>(value, Explorer::evcxr_display)
+            || show_result::<_, Error>(value, |manifest: &Manifest| println!("{manifest:?}"))
+            || show_result::<_, Error>(value, |model: &MobileNetV2| println!("{model:?}"))
+            || show_result::<_, Error>(value, |report: &Report| println!("{report:?}"));
         if !is_shown {
             println!("{self:?}");
         }
@@ -200,8 +208,14 @@ fn failures(failures: &[Failure]) -> Markup {
 fn wait<T>(work: impl Future<Output = T>) -> Option<T> {
     let work = async { tokio::time::timeout(PATIENCE, work).await.ok() };
     match tokio::runtime::Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::CurrentThread => None,
         Ok(handle) => tokio::task::block_in_place(|| handle.block_on(work)),
-        Err(_) => tokio::runtime::Runtime::new().ok()?.block_on(work),
+        Err(_) => {
+            let runtime = tokio::runtime::Runtime::new().ok()?;
+            let result = runtime.block_on(work);
+            runtime.shutdown_background();
+            result
+        }
     }
 }
 
