@@ -49,7 +49,30 @@ function mark(label, radius) {
   pen.fill();
   return canvas;
 }
-let marks = [];
+let marks = [], stamps = [];
+
+// Of very many points, the marks' pixels are copied by hand to a layer: as many calls of drawImage would take several times as long.
+const MANY = 5000, OPAQUE = 190;
+const layer = document.createElement("canvas");
+function stampOf(mark) {
+  const colours = new Uint32Array(mark.getContext("2d").getImageData(0, 0, mark.width, mark.height).data.buffer);
+  const pixels = [...colours.keys()].filter((i) => colours[i] >>> 24);
+  const part = (of) => of.map((i) => ({ x: i % mark.width, y: Math.floor(i / mark.width), colour: colours[i] }));
+  return { edge: part(pixels.filter((i) => colours[i] >>> 24 < OPAQUE)), core: part(pixels.filter((i) => colours[i] >>> 24 >= OPAQUE)) };
+}
+function stampAll() {
+  const w = (layer.width = plot.width), h = (layer.height = plot.height), side = marks[0].width;
+  const image = new ImageData(w, h), out = new Uint32Array(image.data.buffer);
+  for (const i of order) {
+    const label = data.label[i], x = Math.round(px[i] * ratio - side / 2), y = Math.round(py[i] * ratio - side / 2);
+    if (!shown[label] || x < 0 || y < 0 || x + side > w || y + side > h) continue;
+    const corner = y * w + x, { edge, core } = stamps[label];
+    for (let k = 0; k < edge.length; k++) { const at = corner + edge[k].y * w + edge[k].x; if (!out[at]) out[at] = edge[k].colour; }
+    for (let k = 0; k < core.length; k++) out[corner + core[k].y * w + core[k].x] = core[k].colour;
+  }
+  layer.getContext("2d").putImageData(image, 0, 0);
+  pen.drawImage(layer, 0, 0, width, height);
+}
 
 function place() {
   const w = width - MARGIN.left - MARGIN.right, h = height - MARGIN.top - MARGIN.bottom;
@@ -147,7 +170,8 @@ function draw() {
   pen.rect(MARGIN.left, MARGIN.top, width - MARGIN.left - MARGIN.right, height - MARGIN.top - MARGIN.bottom);
   pen.clip();
   const half = marks[0] ? marks[0].width / ratio / 2 : 0, side = 2 * half;
-  for (const i of order) {
+  if (n > MANY) stampAll();
+  else for (const i of order) {
     if (shown[data.label[i]] && px[i] > MARGIN.left - side && px[i] < width + side && py[i] > -side && py[i] < height + side)
       pen.drawImage(marks[data.label[i]], px[i] - half, py[i] - half, side, side);
   }
@@ -174,6 +198,7 @@ function resize() {
   plot.height = Math.round(height * ratio);
   const radius = (n > 5000 ? 2.5 : n > 1000 ? 3.5 : 5) * ratio;
   marks = data.labels.map((label) => mark(label, radius));
+  if (n > MANY) stamps = marks.map(stampOf);
   if (view) draw(); else reset();
 }
 
