@@ -15,18 +15,20 @@ import re
 import subprocess
 import sys
 
-KIT = os.environ["FRUITS_KIT"]
-TOOLCHAIN = os.environ["FRUITS_TOOLCHAIN"]
+# kit.py borrows from here, where they are not set.
+KIT, TOOLCHAIN = os.environ.get("FRUITS_KIT", ""), os.environ.get("FRUITS_TOOLCHAIN", "")
 KEPT = {"fruits-kernel", "fruits-core", "ndarray", "polars", "polars-core", "polars-error", "polars-lazy", "polars-plan", "polars-utils"}
 
 
-def prune_for_people(metadata: dict) -> None:
+def root_of(metadata: dict) -> dict:
+    """The package that a cell becomes."""
+    return next(package for package in metadata["packages"] if package["id"] == metadata["workspace_members"][0])
+
+
+def prune(metadata: dict) -> None:
     """Leaves the package itself, what it names as its dependencies, and the crates that people have values of."""
-    root = next(package for package in metadata["packages"] if package["id"] == metadata["workspace_members"][0])
-    prune(metadata, KEPT | {root["name"]} | {dependency["name"] for dependency in root["dependencies"]} - {"tokio"})
-
-
-def prune(metadata: dict, names: set[str]) -> None:
+    root = root_of(metadata)
+    names = KEPT | {root["name"]} | {dependency["name"] for dependency in root["dependencies"]} - {"tokio"}
     metadata["packages"] = [package for package in metadata["packages"] if package["name"] in names]
     kept = {package["id"] for package in metadata["packages"]}
     metadata["resolve"]["nodes"] = [node for node in metadata["resolve"]["nodes"] if node["id"] in kept]
@@ -65,6 +67,19 @@ def compile_cell(command: str, optimisation: str, kit: dict) -> int:
     return done.returncode
 
 
+def look_up(arguments: list[str]) -> int:
+    """evcxr asks whether there is such a crate, by a package that has no other dependency; the lock file is not to forget them."""
+    is_new = not os.path.exists("Cargo.lock")
+    if not is_new:
+        os.rename("Cargo.lock", "Cargo.lock.kept")
+    status = run_cargo(arguments).returncode
+    if not is_new:
+        os.replace("Cargo.lock.kept", "Cargo.lock")
+    elif os.path.exists("Cargo.lock"):
+        os.remove("Cargo.lock")
+    return status
+
+
 def bring_artifacts(kit: dict) -> None:
     """Lets cargo find what is built already: links to what it only reads, copies of what it writes into."""
     if os.path.exists("Cargo.lock"):
@@ -94,23 +109,19 @@ def main() -> int:
     lines = {without_blanks(line) for line in dependencies.splitlines()} - {""}
     if lines <= set(kit["lines"]):
         if command == "metadata":
-            # Before anything else evcxr runs a cell of its own, without dependencies.
-            with open(f"{KIT}/metadata.json" if lines else f"{KIT}/metadata-first.json") as file:
+            with open(f"{KIT}/metadata.json") as file:
                 sys.stdout.write(file.read().replace("@SESSION@", json.dumps(os.getcwd())[1:-1]))
             return 0
-        if os.path.isdir("../std/core") and not os.path.islink("../std"):
-            # Nor does rust-analyzer need to read the standard library for evcxr's own cell: it would read it again afterwards.
-            os.rmdir("../std/core")
-            os.rmdir("../std")
-            os.symlink(f"{KIT}/std", "../std")
         return compile_cell(command, re.search(r"^opt-level = (.*)$", manifest, re.MULTILINE)[1].strip('"'), kit)
+    if 'name = "evcxr_dummy_validate_dep"' in manifest:
+        return look_up(arguments)
     bring_artifacts(kit)
     if command != "metadata":
         return run_cargo(arguments).returncode
     done = run_cargo(arguments, stdout=subprocess.PIPE)
     if done.returncode == 0:
         metadata = json.loads(done.stdout)
-        prune_for_people(metadata)
+        prune(metadata)
         json.dump(metadata, sys.stdout)
     return done.returncode
 

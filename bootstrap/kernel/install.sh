@@ -60,7 +60,9 @@ if [ ! -d "$kit" ]; then
     rm -rf "$kit.part"
     python3 "$HERE/kit.py" "$build" "$CARGO_TARGET_DIR" "$FRUITS_TARGET" "$toolchain" "$kit.part"
     mkdir "$kit.part/bin" "$kit.part/config"
-    cp "$HERE/cargo.py" "$kit.part/bin/cargo"
+    # With the interpreter that there is now: a kernel's path need not have one.
+    sed "1s|.*|#!$(python3 -c 'import sys; print(sys.executable)') -IS|" "$HERE/cargo.py" >"$kit.part/bin/cargo"
+    chmod +x "$kit.part/bin/cargo"
     cp "$HERE/launch.sh" "$build/.cargo/config.toml" "$kit.part/"
     rustc -vV >"$kit.part/rustc"
     rustc --print target-libdir >"$kit.part/libdir"

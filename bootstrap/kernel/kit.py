@@ -6,7 +6,7 @@ A kit is a folder of its own, so kernels that run are not disturbed by the next 
 
     crates/        all compiled crates that a cell links or whose types it sees
     std/           the sources of Rust's standard library that rust-analyzer reads, and no others
-    metadata*.json what `cargo metadata` says of BUILD, for rust-analyzer
+    metadata.json  what `cargo metadata` says of BUILD, for rust-analyzer
     kit.json       where the dependencies of a cell lie; for cells with others, where cargo finds what is built already
     Cargo.lock
 """
@@ -18,10 +18,7 @@ import shutil
 import subprocess
 import sys
 
-sys.path.insert(0, os.path.dirname(__file__))
-os.environ.setdefault("FRUITS_KIT", "")
-os.environ.setdefault("FRUITS_TOOLCHAIN", "")
-from cargo import prune, prune_for_people, without_blanks  # noqa: E402
+from cargo import prune, root_of, without_blanks
 
 
 def cargo(*arguments: str, folder: pathlib.Path) -> str:
@@ -42,8 +39,7 @@ def main() -> None:
     build, target, triple, sysroot, kit = sys.argv[1:]
     build, kit = pathlib.Path(build), pathlib.Path(kit)
     metadata = json.loads(cargo("metadata", "--format-version=1", "--filter-platform", triple, folder=build))
-    root = next(package for package in metadata["packages"] if package["id"] == metadata["workspace_members"][0])
-    own = {dependency["rename"] or dependency["name"]: dependency["name"] for dependency in root["dependencies"]}
+    own = {dependency["rename"] or dependency["name"]: dependency["name"] for dependency in root_of(metadata)["dependencies"]}
     lines = (build / "Cargo.toml").read_text().partition("[dependencies]")[2].partition("[workspace]")[0].split("\n")
 
     crates, files = kit / "crates", {}
@@ -61,10 +57,8 @@ def main() -> None:
     library = pathlib.Path(sysroot, "lib/rustlib/src/rust/library")
     for crate in ("core", "alloc", "std"):
         shutil.copytree(library / crate / "src", kit / "std" / crate / "src")
-    prune_for_people(metadata)
+    prune(metadata)
     (kit / "metadata.json").write_text(json.dumps(metadata, ensure_ascii=False).replace(str(build), "@SESSION@"))
-    prune(metadata, {"ctx"})
-    (kit / "metadata-first.json").write_text(json.dumps(metadata, ensure_ascii=False).replace(str(build), "@SESSION@"))
     kit_json = {
         "dependencies": {name: files[package] for name, package in own.items()},
         "lines": [without_blanks(line) for line in lines if line],

@@ -30,11 +30,11 @@ flock "$lock"
 exec {all}<&-
 
 # evcxr takes cargo from the path, rust-analyzer looks in cargo's home first. Cargo reads settings from folders above the one it works in.
-mkdir -p "$session/.cargo" "$session/work" "$session/std/core" # std: see cargo.py
+mkdir -p "$session/.cargo" "$session/work"
 cp "$FRUITS_KIT/config.toml" "$session/.cargo/"
 export FRUITS_CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} CARGO_HOME=$FRUITS_KIT
 export PATH=$FRUITS_KIT/bin:$FRUITS_TOOLCHAIN/bin:/usr/local/bin:/usr/bin:/bin
-export EVCXR_TMPDIR=$session/work EVCXR_CONFIG_DIR=$FRUITS_KIT/config RUST_SRC_PATH=$session/std
+export EVCXR_TMPDIR=$session/work EVCXR_CONFIG_DIR=$FRUITS_KIT/config RUST_SRC_PATH=$FRUITS_KIT/std
 # Cells link fruits-core and Rust's standard library dynamically.
 LD_LIBRARY_PATH=$FRUITS_KIT/crates:$(cat "$FRUITS_KIT/libdir")
 export LD_LIBRARY_PATH MALLOC_ARENA_MAX=1 # as in fruits-core/src/main.rs

@@ -131,32 +131,25 @@ impl ImageFolder {
         self.photos.is_empty()
     }
 
+    /// The photos of each label, as indices of [`photos`](Self::photos), labels in the order of their names.
+    pub fn by_label(&self) -> BTreeMap<&str, Vec<usize>> {
+        by_label(self.photos.iter().map(|photo| photo.label.as_str()))
+    }
+
     /// Number of photos of each label.
     pub fn counts(&self) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        for photo in self.photos.iter() {
-            *counts.entry(photo.label.clone()).or_default() += 1;
-        }
-        counts
+        let count = |(label, photos): (&str, Vec<usize>)| (label.to_owned(), photos.len());
+        self.by_label().into_iter().map(count).collect()
     }
 
     /// Up to so many photos of each label, evenly spread, for a first look.
     pub fn sample(&self, per_label: usize) -> Self {
-        let counts = self.counts();
-        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut photos = Vec::new();
-        for photo in self.photos.iter() {
-            let (count, index) = (counts[&photo.label], seen.entry(&photo.label).or_default());
-            let taken = per_label.min(count);
-            let share = |index: usize| (index * taken).div_ceil(count);
-            if share(*index + 1) > share(*index) {
-                photos.push(photo.clone());
-            }
-            *index += 1;
-        }
+        let of_label = |photos: Vec<usize>| spread(photos.len(), per_label).into_iter().map(move |i| photos[i]);
+        let mut chosen: Vec<usize> = self.by_label().into_values().flat_map(of_label).collect();
+        chosen.sort_unstable();
         ImageFolder {
             store: self.store.clone(),
-            photos: photos.into(),
+            photos: chosen.into_iter().map(|i| self.photos[i].clone()).collect(),
             failures: Arc::new([]),
         }
     }
@@ -165,6 +158,21 @@ impl ImageFolder {
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
+}
+
+/// The indices at which each label stands.
+pub(crate) fn by_label<'a>(labels: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, Vec<usize>> {
+    let mut indices: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, label) in labels.enumerate() {
+        indices.entry(label).or_default().push(index);
+    }
+    indices
+}
+
+/// Up to `max` of the indices below `n`, evenly spread.
+pub(crate) fn spread(n: usize, max: usize) -> Vec<usize> {
+    let chosen = n.min(max);
+    (0..chosen).map(|i| i * n / chosen).collect()
 }
 
 /// Whether Spark would read the file, and its name says that it is a photo.
@@ -210,6 +218,13 @@ mod tests {
         ] {
             assert!(!is_photo(key), "{key}");
         }
+    }
+
+    #[test]
+    fn of_many_some_are_chosen_evenly_spread() {
+        assert_eq!(spread(3, 5), [0, 1, 2]);
+        assert_eq!(spread(10, 4), [0, 2, 5, 7]);
+        assert!(spread(0, 5).is_empty() && spread(5, 0).is_empty());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use crate::folder;
 use crate::mobilenet::FEATURES;
 use crate::output::{self, IfExists};
 use crate::store::{self, Length, Store};
@@ -201,11 +202,7 @@ impl Features {
 
     /// The rows of each label, labels in the order of their names.
     pub fn by_label(&self) -> BTreeMap<&str, Vec<usize>> {
-        let mut rows: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (row, label) in self.labels().into_iter().enumerate() {
-            rows.entry(label).or_default().push(row);
-        }
-        rows
+        folder::by_label(self.labels().into_iter())
     }
 
     /// The photos that failed.

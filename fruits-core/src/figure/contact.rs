@@ -1,15 +1,12 @@
 //! Contact sheets: some photos of each label, side by side.
 
-use std::collections::BTreeMap;
-
 use futures::stream::{self, StreamExt};
 use maud::{Markup, html};
 use ndarray::{Array1, Axis};
 
-use super::explorer::spread;
 use super::thumbnail::thumbnail;
 use crate::features::Features;
-use crate::folder::ImageFolder;
+use crate::folder::{ImageFolder, spread};
 use crate::store::{self, Store};
 
 /// Side of a photo in pixels.
@@ -45,16 +42,13 @@ type Row<'a> = (&'a str, usize, Vec<(&'a str, String)>);
 impl ImageFolder {
     /// Up to so many photos of each label, evenly spread. Photos that cannot be read leave an empty frame.
     pub async fn contact_sheet(&self, per_label: usize) -> ContactSheet {
-        let (sample, counts) = (self.sample(per_label), self.counts());
-        let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
-        for photo in sample.photos() {
-            let row = rows
-                .entry(&photo.label)
-                .or_insert_with(|| (&photo.label, counts[&photo.label], Vec::new()));
-            row.2.push((&photo.path, String::new()));
-        }
+        let rows = self.by_label().into_iter().map(|(label, photos)| {
+            let shown = spread(photos.len(), per_label).into_iter();
+            let shown = shown.map(|i| (self.photos()[photos[i]].path.as_str(), String::new()));
+            (label, photos.len(), shown.collect())
+        });
         let description = format!("photos of {}", self.location());
-        ContactSheet::new(Some(&**self.store()), rows.into_values().collect(), description).await
+        ContactSheet::new(Some(&**self.store()), rows.collect(), description).await
     }
 }
 

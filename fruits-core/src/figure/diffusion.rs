@@ -6,9 +6,11 @@ use linfa_kernel::{Kernel, KernelInner, KernelMethod};
 use linfa_reduction::DiffusionMap;
 use ndarray::{Array2, Axis};
 
-use super::explorer::{Explorer, spread};
+use super::explorer::Explorer;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
+use crate::folder::spread;
+use crate::pca::product;
 
 /// With fewer, linfa decomposes a matrix that is not symmetric as if it were.
 const MIN_PHOTOS: usize = 5 * AXES + 1;
@@ -49,7 +51,7 @@ impl Features {
 fn embed(rows: &Array2<f64>) -> Option<Array2<f64>> {
     let squares = rows.map_axis(Axis(1), |row| row.dot(&row));
     let largest = squares.iter().copied().fold(0.0, f64::max);
-    let mut distances = rows.dot(&rows.t()) * -2.0;
+    let mut distances = product(rows.view(), rows.t()) * -2.0;
     distances += &squares;
     distances += &squares.insert_axis(Axis(1));
     distances.mapv_inplace(|square| square.max(0.0));

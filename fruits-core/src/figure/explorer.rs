@@ -14,6 +14,7 @@ use super::palette::mark;
 use super::thumbnail::{jpeg_uri, small};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
+use crate::folder::spread;
 use crate::pca::Pca;
 use crate::store;
 
@@ -185,12 +186,6 @@ impl std::fmt::Debug for Explorer {
     }
 }
 
-/// Up to `max` of the indices below `n`, evenly spread.
-pub(super) fn spread(n: usize, max: usize) -> Vec<usize> {
-    let shown = n.min(max);
-    (0..shown).map(|i| i * n / shown).collect()
-}
-
 fn count(shown: usize, all: usize) -> String {
     match shown == all {
         true => all.to_string(),
@@ -231,9 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_photos_some_are_shown_evenly_spread() {
-        assert_eq!(spread(3, 5), [0, 1, 2]);
-        assert_eq!(spread(10, 4), [0, 2, 5, 7]);
+    fn of_many_photos_it_says_how_many_are_shown() {
         assert_eq!((count(3, 3), count(3, 5)), ("3".to_owned(), "3 of 5".to_owned()));
     }
 }

@@ -2,10 +2,14 @@
 
 use plotters::prelude::RGBColor;
 
+/// The two that figures with two colours take.
+pub(super) const BLUE: RGBColor = RGBColor(0x1f, 0x6f, 0xb5);
+pub(super) const ORANGE: RGBColor = RGBColor(0xe6, 0x7e, 0x14);
+
 /// Hues that differ in lightness too, so that neighbours differ for colour-blind readers and in print.
 const COLOURS: [RGBColor; 10] = [
-    RGBColor(0x1f, 0x6f, 0xb5),
-    RGBColor(0xe6, 0x7e, 0x14),
+    BLUE,
+    ORANGE,
     RGBColor(0x2a, 0x9d, 0x58),
     RGBColor(0xc9, 0x2f, 0x3c),
     RGBColor(0x7d, 0x54, 0xb8),

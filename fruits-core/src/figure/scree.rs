@@ -3,13 +3,12 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::palette::{BLUE, ORANGE};
 use super::{FAINT, Figure, INK, line, px, text, tick};
 use crate::error::Result;
 use crate::pca::Pca;
 
 const SIZE: (u32, u32) = (900, 480);
-const BAR: RGBColor = RGBColor(0x1f, 0x6f, 0xb5);
-const LINE: RGBColor = RGBColor(0xe6, 0x7e, 0x14);
 
 /// Shares of the variance that the figure and the reports mark.
 pub const THRESHOLDS: [f64; 4] = [0.90, 0.95, 0.99, 0.9999];
@@ -70,16 +69,16 @@ impl Pca {
             let half = if count > 60 { 0.5 } else { 0.4 };
             chart.draw_series(ratios.iter().enumerate().map(|(i, ratio)| {
                 let x = (i + 1) as f64;
-                Rectangle::new([(x - half, 0.0), (x + half, *ratio)], BAR.mix(0.85).filled())
+                Rectangle::new([(x - half, 0.0), (x + half, *ratio)], BLUE.mix(0.85).filled())
             }))?;
             for (_, k) in marks {
                 let foot = [(k as f64, 0.0), (k as f64, cumulative[k - 1])];
-                chart.draw_secondary_series([PathElement::new(foot, line(LINE.mix(0.45), 1))])?;
-                let dot = Circle::new((k as f64, cumulative[k - 1]), px(4), LINE.filled());
+                chart.draw_secondary_series([PathElement::new(foot, line(ORANGE.mix(0.45), 1))])?;
+                let dot = Circle::new((k as f64, cumulative[k - 1]), px(4), ORANGE.filled());
                 chart.draw_secondary_series([dot])?;
             }
             let sums = cumulative.iter().enumerate().map(|(i, sum)| ((i + 1) as f64, *sum));
-            chart.draw_secondary_series(LineSeries::new(sums, line(LINE, 2)))?;
+            chart.draw_secondary_series(LineSeries::new(sums, line(ORANGE, 2)))?;
             for (row, (share, k)) in marks.into_iter().enumerate() {
                 // The text stands on the side of the mark that has room, a row lower for each mark.
                 let (side, offset) = if k as f64 > 0.7 * end {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use maud::{Markup, PreEscaped, html};
 use polars::prelude::{Column, DataFrame, PolarsError, Series};
+use tokio::runtime::RuntimeFlavor;
 
 use crate::error::{Error, Failure, Result};
 use crate::features::{Features, Manifest};
@@ -21,7 +22,6 @@ use crate::pca::Pca;
 use crate::report::Report;
 use crate::store;
 use table::{shown_rows, table};
-use tokio::runtime::RuntimeFlavor;
 
 /// Photos shown of each label.
 const SAMPLES: usize = 5;
@@ -71,15 +71,30 @@ impl Features {
         } else {
             ""
         };
-        let shape = format!("{} photos with features, {failed} failures{partial}", self.len());
+        let source = &self.manifest().source;
+        let shape = format!(
+            "{} photos with features, {failed} failures{partial}, of {source}",
+            self.len()
+        );
         let (paths, rows) = (self.paths(), shown_rows(self.len()));
-        let store = store::open(&self.manifest().source).ok();
+        let below = |path: &&str| {
+            path.strip_prefix(source.as_str())
+                .unwrap_or(path)
+                .trim_start_matches('/')
+                .to_owned()
+        };
+        let short: Vec<String> = paths.iter().map(below).collect();
+        let mut shown = self.table().clone();
+        shown
+            .with_column(Column::new("path".into(), short))
+            .expect("it has a column of this name and length");
+        let store = store::open(source).ok();
         let pictures = rows
             .iter()
             .map(async |&row| thumbnail(store.as_deref()?, paths[row], SIDE).await.ok());
         let pictures = wait(join_all(pictures)).unwrap_or_else(|| vec![None; rows.len()]);
-        let page = html! { p { (shape) } (table(self.table(), &pictures)) (failures(self.failures())) };
-        emit(page, &format!("{shape}\n{}", self.table()));
+        let page = html! { p { (shape) } (table(&shown, &pictures)) (failures(self.failures())) };
+        emit(page, &format!("{shape}\n{shown}"));
     }
 }
 
@@ -152,13 +167,17 @@ impl<T: Debug + 'static> Show for T {
             || show_result::<_, Error>(value, Pca::evcxr_display)
             || show_result::<_, Error>(value, Figure::evcxr_display)
             || show_result::<_, Error>(value, Explorer::evcxr_display)
-            || show_result::<_, Error>(value, |manifest: &Manifest| println!("{manifest:?}"))
-            || show_result::<_, Error>(value, |model: &MobileNetV2| println!("{model:?}"))
-            || show_result::<_, Error>(value, |report: &Report| println!("{report:?}"));
+            || show_result::<Manifest, Error>(value, print)
+            || show_result::<MobileNetV2, Error>(value, print)
+            || show_result::<Report, Error>(value, print);
         if !is_shown {
-            println!("{self:?}");
+            print(self);
         }
     }
+}
+
+fn print(value: &impl Debug) {
+    println!("{value:?}");
 }
 
 fn show_table(value: &dyn Any) -> bool {

@@ -355,7 +355,7 @@ fn rank(squares: &Array1<f64>, side: usize) -> usize {
 }
 
 /// The matrix product `a b`, on all cores.
-fn product(a: ArrayView2<f64>, b: ArrayView2<f64>) -> Array2<f64> {
+pub(crate) fn product(a: ArrayView2<f64>, b: ArrayView2<f64>) -> Array2<f64> {
     let (a, b) = (a.as_standard_layout(), b.as_standard_layout());
     let mut result = Array2::zeros((a.nrows(), b.ncols()));
     let (rows, inner, columns) = (a.nrows(), a.ncols(), b.ncols());
