@@ -174,6 +174,13 @@ impl Features {
         self.strings("path")
     }
 
+    /// The paths below the source, for people to read.
+    pub(crate) fn short_paths(&self) -> Vec<&str> {
+        let source = self.manifest.source.as_str();
+        let below = |path| str::strip_prefix(path, source).unwrap_or(path).trim_start_matches('/');
+        self.paths().into_iter().map(below).collect()
+    }
+
     /// The labels of the photos, rows as in the table.
     pub fn labels(&self) -> Vec<&str> {
         self.strings("label")

@@ -107,7 +107,7 @@ impl Explorer {
             "axes": axes,
             "labels": marks.collect::<Vec<_>>(),
             "label": label,
-            "path": path,
+            "path": of_shown(features.short_paths()),
             "coordinates": BASE64_STANDARD.encode(&floats),
             "sheet": { "side": side, "columns": columns, "uri": sheet },
         });

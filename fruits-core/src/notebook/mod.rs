@@ -77,16 +77,9 @@ impl Features {
             self.len()
         );
         let (paths, rows) = (self.paths(), shown_rows(self.len()));
-        let below = |path: &&str| {
-            path.strip_prefix(source.as_str())
-                .unwrap_or(path)
-                .trim_start_matches('/')
-                .to_owned()
-        };
-        let short: Vec<String> = paths.iter().map(below).collect();
         let mut shown = self.table().clone();
         shown
-            .with_column(Column::new("path".into(), short))
+            .with_column(Column::new("path".into(), self.short_paths()))
             .expect("it has a column of this name and length");
         let store = store::open(source).ok();
         let pictures = rows
