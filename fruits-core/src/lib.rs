@@ -25,7 +25,8 @@
 //! | [`extract`] | the pipeline: list, read, decode, infer, rows |
 //! | [`pca`] | exact PCA, moments that can be merged |
 //! | [`features`] | the table of features, in polars and Parquet |
-//! | [`mobilenet`] | the network and its weights |
+//! | [`mobilenet`] | the network, its weights, and the engine that runs it |
+//! | [`extractor`] | what any such network is |
 //! | [`pixels`] | bytes to 224x224 RGB, bit for bit as Pillow does it |
 //! | [`folder`] | labelled photos found under a location |
 //! | [`store`] | where bytes live: S3, folders, memory |
@@ -38,6 +39,7 @@
 
 pub mod error;
 pub mod extract;
+pub mod extractor;
 pub mod features;
 pub mod figure;
 pub mod folder;
@@ -47,11 +49,13 @@ mod output;
 pub mod pca;
 pub mod pixels;
 mod report;
+mod spare;
 pub mod store;
 mod table;
 
 pub use error::{Error, ErrorKind, Failure, Result, Step};
 pub use extract::{Extraction, Progress};
+pub use extractor::FeatureExtractor;
 pub use features::Features;
 pub use figure::{ContactSheet, Explorer, Figure};
 pub use folder::{ImageFolder, Photo};
@@ -69,7 +73,7 @@ pub use polars;
 /// What a notebook or a small program needs.
 pub mod prelude {
     pub use crate::{
-        ContactSheet, Explorer, Extraction, Features, Figure, IfExists, ImageFolder, MobileNetV2, Moments, Pca, Report,
-        Show,
+        ContactSheet, Explorer, Extraction, FeatureExtractor, Features, Figure, IfExists, ImageFolder, MobileNetV2,
+        Moments, Pca, Report, Show,
     };
 }

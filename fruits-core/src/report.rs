@@ -166,8 +166,8 @@ fn provenance(features: &Features) -> Markup {
         section {
             h2 { "How it was made" }
             dl {
-                dt { "Network" } dd { (manifest.model) ", weights SHA-256 " code { (manifest.weights_sha256) } }
-                dt { "Pixels" } dd { (manifest.preprocessing) }
+                dt { "Network" } dd { (manifest.model.name) ", weights SHA-256 " code { (manifest.model.weights_sha256) } }
+                dt { "Pixels" } dd { (manifest.model.preprocessing) }
                 dt { "Time" } dd {
                     (seconds(manifest.timings.elapsed)) " in all; network " (seconds(manifest.timings.infer))
                     ", decoding " (seconds(manifest.timings.decode)) " (sums over threads), waiting for bytes "

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use futures::future;
 use futures::stream::{self, BoxStream, StreamExt};
+use ndarray::Array2;
 use polars::prelude::DataFrame;
 use tokio::sync::mpsc;
 
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use crate::extractor::FeatureExtractor;
 use crate::features::{self, Earlier, Features, FeaturesWriter, Manifest, ROWS_PER_PART};
 use crate::folder::{self, ImageFolder, Photo};
-use crate::mobilenet::{FEATURES, MobileNetV2, PREPROCESSING};
 use crate::output::IfExists;
 use crate::pixels::Limits;
 use crate::store::{self, Store};
@@ -52,7 +53,7 @@ pub struct Extraction {
     photos: BoxStream<'static, Result<Photo>>,
     found: Arc<Found>,
     failures: Vec<Failure>,
-    model: MobileNetV2,
+    model: Arc<dyn FeatureExtractor>,
     limits: Limits,
     max_failures: usize,
     checkpoint: Duration,
@@ -73,12 +74,12 @@ impl ImageFolder {
     /// # Errors
     /// When the network or the store as a whole fails: photos that cannot be read or decoded are
     /// [failures](Features::failures).
-    pub async fn features(&self, model: &MobileNetV2) -> Result<Features> {
+    pub async fn features<M: FeatureExtractor + Clone + 'static>(&self, model: &M) -> Result<Features> {
         self.extraction(model).show_progress().run().await
     }
 
     /// An extraction of all photos, to be adjusted before it runs.
-    pub fn extraction(&self, model: &MobileNetV2) -> Extraction {
+    pub fn extraction<M: FeatureExtractor + Clone + 'static>(&self, model: &M) -> Extraction {
         let photos = stream::iter(self.photos().to_vec()).map(Ok).boxed();
         let found = Found {
             photos: (self.len() + self.failures().len()).into(),
@@ -89,7 +90,7 @@ impl ImageFolder {
             photos,
             found.into(),
             self.failures().to_vec(),
-            model,
+            Arc::new(model.clone()),
         )
     }
 }
@@ -100,7 +101,7 @@ impl Extraction {
     ///
     /// # Errors
     /// As [`store::open`]. A location that does not exist, or holds no photo, is an error when it runs.
-    pub fn open(location: &str, model: &MobileNetV2) -> Result<Self> {
+    pub fn open<M: FeatureExtractor + Clone + 'static>(location: &str, model: &M) -> Result<Self> {
         let store = store::open(location)?;
         let found = Arc::new(Found::default());
         let (sender, photos) = mpsc::channel(PHOTOS_AHEAD);
@@ -121,7 +122,13 @@ impl Extraction {
             tokio::spawn(list);
             store::receive(photos)
         });
-        Ok(Self::new(store, photos.flatten().boxed(), found, Vec::new(), model))
+        Ok(Self::new(
+            store,
+            photos.flatten().boxed(),
+            found,
+            Vec::new(),
+            Arc::new(model.clone()),
+        ))
     }
 
     fn new(
@@ -129,14 +136,14 @@ impl Extraction {
         photos: BoxStream<'static, Result<Photo>>,
         found: Arc<Found>,
         failures: Vec<Failure>,
-        model: &MobileNetV2,
+        model: Arc<dyn FeatureExtractor>,
     ) -> Self {
         Extraction {
             store,
             photos,
             found,
             failures,
-            model: model.clone(),
+            model,
             limits: Limits::default(),
             max_failures: usize::MAX,
             checkpoint: CHECKPOINT,
@@ -188,7 +195,7 @@ impl Extraction {
     /// when the network or the store as a whole fails.
     pub async fn run(mut self) -> Result<Features> {
         self.look().await?;
-        let mut table = features::rows(&[], &[], &ndarray::Array2::zeros((0, FEATURES)))?;
+        let mut table = features::rows(&[], &[], &Array2::zeros((0, self.model.model().features)))?;
         let (failures, manifest) = self
             .run_batches(None, async |batch| append(&mut table, batch.table()?))
             .await?;
@@ -217,7 +224,7 @@ impl Extraction {
     /// As [`run`](Self::run), and [`ErrorKind::AlreadyExists`] if there is something at the location that no extraction wrote.
     pub async fn resume_to(mut self, location: &str) -> Result<Manifest> {
         self.look().await?;
-        let (writer, earlier) = FeaturesWriter::resume(store::open(location)?, &self.model).await?;
+        let (writer, earlier) = FeaturesWriter::resume(store::open(location)?, self.model.model()).await?;
         self.write(writer, Some(earlier)).await
     }
 
@@ -244,7 +251,7 @@ impl Extraction {
                 photos.extend(batch.photos);
                 if photos.len() >= ROWS_PER_PART || (!photos.is_empty() && last_write.elapsed() >= checkpoint) {
                     let (table, photos) = (std::mem::take(&mut table), std::mem::take(&mut photos));
-                    writer.push_with_index(table, photos, &model).await?;
+                    writer.push_with_index(table, photos, model.model()).await?;
                     last_write = Instant::now();
                 }
                 Ok(())
@@ -253,7 +260,7 @@ impl Extraction {
         // Also after an error: what was computed is worth keeping.
         let written = match photos.is_empty() {
             true => Ok(()),
-            false => writer.push_with_index(table, photos, &model).await,
+            false => writer.push_with_index(table, photos, model.model()).await,
         };
         let (failures, manifest) = result?;
         written?;
@@ -331,9 +338,7 @@ impl Extraction {
         let manifest = Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             source,
-            model: "MobileNetV2 1.0 224".to_owned(),
-            weights_sha256: self.model.weights_sha256().to_owned(),
-            preprocessing: PREPROCESSING.to_owned(),
+            model: self.model.model().clone(),
             photos: progress.done,
             reused: progress.reused,
             failures: failures.len(),

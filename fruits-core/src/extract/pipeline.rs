@@ -13,10 +13,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use crate::extractor::FeatureExtractor;
 use crate::features::{self, Timings};
 use crate::folder::Photo;
-use crate::mobilenet::{FEATURES, MobileNetV2};
-use crate::pixels::{Limits, network_input};
+use crate::pixels::{Limits, Preprocessor};
+use crate::spare::Spare;
 use crate::store::{self, Length, Store};
 
 /// Photos that are read at the same time, or wait for the network.
@@ -42,7 +43,7 @@ enum Prepared {
 /// Some photos with their features.
 pub(super) struct Batch {
     pub photos: Vec<Photo>,
-    /// `n x 1280`.
+    /// `n x features`.
     pub features: Array2<f32>,
     pub failures: Vec<Failure>,
     /// Photos of these whose features were known.
@@ -60,16 +61,20 @@ impl Batch {
 
 pub(super) struct Pipeline {
     store: Arc<dyn Store>,
-    model: MobileNetV2,
+    model: Arc<dyn FeatureExtractor>,
     limits: Limits,
     threads: usize,
     /// A permit a thread that decodes.
     decoders: Semaphore,
+    /// What decodes, when no thread does.
+    idle: Spare<Preprocessor>,
+    /// Memory of photos that are done.
+    memory: Spare<RgbImage>,
     pub clocks: Clocks,
 }
 
 impl Pipeline {
-    pub fn new(store: Arc<dyn Store>, model: MobileNetV2, limits: Limits) -> Arc<Self> {
+    pub fn new(store: Arc<dyn Store>, model: Arc<dyn FeatureExtractor>, limits: Limits) -> Arc<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Pipeline {
             store,
@@ -77,6 +82,8 @@ impl Pipeline {
             limits,
             threads,
             decoders: Semaphore::new(threads),
+            idle: Spare::default(),
+            memory: Spare::default(),
             clocks: Clocks::default(),
         })
     }
@@ -164,8 +171,13 @@ impl Pipeline {
         let _permit = self.decoders.acquire().await;
         let pipeline = self.clone();
         let work = move || {
-            let decode = || network_input(&bytes, &pipeline.limits);
-            pipeline.clocks.decode.time(decode)
+            let idle = pipeline.idle.take();
+            let mut preprocessor =
+                idle.unwrap_or_else(|| Preprocessor::new(pipeline.model.model().side, pipeline.limits));
+            let memory = pipeline.memory.take().unwrap_or_default();
+            let pixels = pipeline.clocks.decode.time(|| preprocessor.run(&bytes, memory));
+            pipeline.idle.put(preprocessor);
+            pixels
         };
         tokio::task::spawn_blocking(work)
             .await
@@ -189,12 +201,24 @@ impl Pipeline {
             }
         }
         let pipeline = self.clone();
-        let work = move || pipeline.clocks.infer.time(|| pipeline.model.features(&pixels));
+        let work = move || {
+            let features = pipeline.clocks.infer.time(|| pipeline.model.extract(&pixels))?;
+            let (given, wanted) = (features.dim(), (pixels.len(), pipeline.model.model().features));
+            if given != wanted {
+                let message = format!(
+                    "the network gave {} x {} features, not {} x {}",
+                    given.0, given.1, wanted.0, wanted.1
+                );
+                return Err(Error::new(ErrorKind::Invalid, Step::Infer, "", message));
+            }
+            pixels.into_iter().for_each(|photo| pipeline.memory.put(photo));
+            Ok(features)
+        };
         let computed = tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|panic| Err(panicked(Step::Infer, panic)))?;
         let mut computed = computed.rows().into_iter();
-        let mut features = Array2::zeros((photos.len(), FEATURES));
+        let mut features = Array2::zeros((photos.len(), self.model.model().features));
         for (mut row, known) in features.rows_mut().into_iter().zip(&known) {
             match known {
                 Some(known) => row.assign(&ArrayView1::from(known)),

@@ -11,8 +11,8 @@ use polars::prelude::{DataFrame, Float32Type};
 
 use super::parts::{Index, Origin, index_stem, read};
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::extractor::Model;
 use crate::folder::Photo;
-use crate::mobilenet::{FEATURES, MobileNetV2, PREPROCESSING};
 use crate::output;
 use crate::store::{Length, Store};
 use crate::table;
@@ -28,7 +28,7 @@ pub(crate) struct Earlier {
 /// The rows of one run, part after part.
 struct EarlierRun {
     store: Arc<dyn Store>,
-    weights_sha256: String,
+    model: Model,
     indices: VecDeque<String>,
     part: Option<EarlierPart>,
 }
@@ -43,7 +43,7 @@ struct EarlierPart {
 
 impl Earlier {
     /// Of many runs, those that got furthest.
-    pub(super) async fn find(store: Arc<dyn Store>, keys: &[String], model: &MobileNetV2) -> Result<Self> {
+    pub(super) async fn find(store: Arc<dyn Store>, keys: &[String], model: &Model) -> Result<Self> {
         let mut indices: BTreeMap<&str, VecDeque<String>> = BTreeMap::new();
         for key in keys {
             if let Some(stem) = index_stem(key)
@@ -56,7 +56,7 @@ impl Earlier {
         for indices in indices.into_values() {
             let mut run = EarlierRun {
                 store: store.clone(),
-                weights_sha256: model.weights_sha256().to_owned(),
+                model: model.clone(),
                 indices,
                 part: None,
             };
@@ -114,7 +114,7 @@ impl EarlierRun {
             if part.rows.is_none() {
                 part.rows = match read(&*self.store, &part.key, &part.sha256).await {
                     Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NotFound) => None,
-                    table => Some(features_of(&table?, &self.store.uri(&part.key))?),
+                    table => Some(features_of(&table?, self.model.features, &self.store.uri(&part.key))?),
                 };
             }
             let features = part
@@ -134,14 +134,14 @@ impl EarlierRun {
         let json = self.store.get(key, Length::AtMost(output::MAX_FILE)).await?;
         Ok(serde_json::from_slice::<Index>(&json)
             .ok()
-            .filter(|index| index.weights_sha256 == self.weights_sha256 && index.preprocessing == PREPROCESSING))
+            .filter(|index| index.model == self.model))
     }
 }
 
-fn features_of(table: &DataFrame, uri: &str) -> Result<Array2<f32>> {
+fn features_of(table: &DataFrame, width: usize, uri: &str) -> Result<Array2<f32>> {
     let column = table.column("features");
     column
-        .and_then(|column| table::matrix::<Float32Type>(column, Some(FEATURES)))
+        .and_then(|column| table::matrix::<Float32Type>(column, Some(width)))
         .map_err(|error| Error::from_source(Step::Read, uri, error))
 }
 

@@ -12,8 +12,8 @@ use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use crate::extractor::Model;
 use crate::folder;
-use crate::mobilenet::FEATURES;
 use crate::output::{self, IfExists};
 use crate::store::{self, Length, Store};
 use crate::table;
@@ -29,11 +29,7 @@ pub struct Manifest {
     /// The location of the photos.
     pub source: String,
     /// The network.
-    pub model: String,
-    /// SHA-256 of the network's weights.
-    pub weights_sha256: String,
-    /// From decoded photo to the network's input.
-    pub preprocessing: String,
+    pub model: Model,
     /// Photos that have features.
     pub photos: usize,
     /// Photos of these whose features an earlier run had computed.
@@ -73,7 +69,7 @@ pub struct Timings {
     pub infer: f64,
 }
 
-/// The features of photos: a table with the columns `path`, `label` and `features` (1280 x f32), and what failed.
+/// The features of photos: a table with the columns `path`, `label` and `features` (with MobileNetV2, 1280 x f32), and what failed.
 ///
 /// ```no_run
 /// use fruits_core::{Features, ImageFolder, MobileNetV2};
@@ -99,7 +95,8 @@ pub struct Features {
 impl Features {
     /// Puts rows together.
     pub(crate) fn new(table: DataFrame, failures: Vec<Failure>, manifest: Manifest) -> Result<Self> {
-        let matrix = check(&table).map_err(|error| Error::from_source(Step::Input, "features", error))?;
+        let matrix = check(&table, manifest.model.features)
+            .map_err(|error| Error::from_source(Step::Input, "features", error))?;
         Ok(Features {
             table,
             matrix: Arc::new(matrix),
@@ -116,7 +113,7 @@ impl Features {
     pub async fn read(location: &str) -> Result<Self> {
         let store = store::open(location)?;
         let manifest: Manifest = output::manifest(&*store).await?;
-        let mut table = rows(&[], &[], &Array2::zeros((0, FEATURES)))?;
+        let mut table = rows(&[], &[], &Array2::zeros((0, manifest.model.features)))?;
         for part in &manifest.parts {
             let part_table = parts::read(&*store, &part.file, &part.sha256).await?;
             table
@@ -159,12 +156,12 @@ impl Features {
         Ok(())
     }
 
-    /// The table: `path` (str), `label` (str), `features` (list of 1280 f32).
+    /// The table: `path` (str), `label` (str), `features` (list of f32, with MobileNetV2 1280).
     pub fn table(&self) -> &DataFrame {
         &self.table
     }
 
-    /// The features, `n x 1280`, rows as in the table.
+    /// The features, with MobileNetV2 `n x 1280`, rows as in the table.
     pub fn matrix(&self) -> &Array2<f32> {
         &self.matrix
     }
@@ -255,12 +252,12 @@ impl Features {
 }
 
 /// The matrix of a table that has the columns it must have.
-fn check(table: &DataFrame) -> PolarsResult<Array2<f32>> {
+fn check(table: &DataFrame, width: usize) -> PolarsResult<Array2<f32>> {
     for name in ["path", "label"] {
         let column = table.column(name)?.str()?;
         polars_ensure!(column.null_count() == 0, ComputeError: "a row of {name} is null");
     }
-    table::matrix::<Float32Type>(table.column("features")?, Some(FEATURES))
+    table::matrix::<Float32Type>(table.column("features")?, Some(width))
 }
 
 /// Some rows of the table.

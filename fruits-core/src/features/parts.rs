@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Earlier, Manifest, Part};
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use crate::extractor::Model;
 use crate::folder::Photo;
-use crate::mobilenet::{MobileNetV2, PREPROCESSING};
 use crate::output::{self, IfExists};
 use crate::store::{self, Length, Store};
 use crate::table;
@@ -26,8 +26,7 @@ pub(super) const FAILURES: &str = "_failures.jsonl";
 pub(super) struct Index {
     /// Of the part.
     pub sha256: String,
-    pub weights_sha256: String,
-    pub preprocessing: String,
+    pub model: Model,
     /// Row by row.
     pub photos: Vec<Origin>,
 }
@@ -61,7 +60,7 @@ impl FeaturesWriter {
     }
 
     /// Begins, and finds what earlier runs left, finished or not.
-    pub(crate) async fn resume(store: Arc<dyn Store>, model: &MobileNetV2) -> Result<(Self, Earlier)> {
+    pub(crate) async fn resume(store: Arc<dyn Store>, model: &Model) -> Result<(Self, Earlier)> {
         let keys = output::reopen(&*store, is_ours).await?;
         let earlier = Earlier::find(store.clone(), &keys, model).await?;
         Ok((Self::new(store), earlier))
@@ -88,7 +87,7 @@ impl FeaturesWriter {
         &mut self,
         mut table: DataFrame,
         photos: Vec<Photo>,
-        model: &MobileNetV2,
+        model: &Model,
     ) -> Result<()> {
         let (part, content) = self.part(&mut table)?;
         let origin = |Photo {
@@ -96,8 +95,7 @@ impl FeaturesWriter {
                       }| Origin { path, size, version };
         let index = Index {
             sha256: part.sha256.clone(),
-            weights_sha256: model.weights_sha256().to_owned(),
-            preprocessing: PREPROCESSING.to_owned(),
+            model: model.clone(),
             photos: photos.into_iter().map(origin).collect(),
         };
         let key = index_of(&part.file);

@@ -3,6 +3,7 @@
 //! The network of [Sandler et al., 2018](https://arxiv.org/abs/1801.04381) at width 1.0 and 224x224, with the ImageNet weights of
 //! Keras, without its classifier: the features are the global average of the last convolution.
 
+mod engine;
 mod network;
 mod weights;
 
@@ -15,15 +16,14 @@ use image::RgbImage;
 use ndarray::Array2;
 
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::extractor::{FeatureExtractor, Model};
 use crate::pixels::SIDE;
+use engine::Engine;
 pub use network::{ConvNorm, InvertedResidual, Network};
 pub use weights::{IMAGENET_SHA256, WEIGHTS_FILE, WEIGHTS_VARIABLE};
 
 /// Features of one photo.
 pub const FEATURES: usize = 1280;
-
-/// What happens to pixels before the network sees them, as written to manifests.
-pub const PREPROCESSING: &str = "RGB, Pillow bicubic to 224x224, x / 127.5 - 1";
 
 /// MobileNetV2 with its weights, ready to run. Clones share the weights.
 ///
@@ -40,8 +40,9 @@ pub const PREPROCESSING: &str = "RGB, Pillow bicubic to 224x224, x / 127.5 - 1";
 #[derive(Clone)]
 pub struct MobileNetV2 {
     network: Arc<Network>,
+    engine: Option<Arc<Engine>>,
     device: Device,
-    weights_sha256: String,
+    model: Model,
 }
 
 impl MobileNetV2 {
@@ -53,10 +54,10 @@ impl MobileNetV2 {
     pub fn imagenet() -> Result<Self> {
         let path = weights::find()?;
         let model = Self::from_file(&path)?;
-        if model.weights_sha256 != IMAGENET_SHA256 {
+        if model.weights_sha256() != IMAGENET_SHA256 {
             let message = format!(
                 "SHA-256 is {}, not that of Keras' ImageNet weights; bootstrap/weights.sh makes the file anew",
-                model.weights_sha256
+                model.weights_sha256()
             );
             return Err(Error::new(
                 ErrorKind::Invalid,
@@ -77,15 +78,22 @@ impl MobileNetV2 {
         let device = Device::flex();
         let (network, weights_sha256) = weights::load(path.as_ref(), &device)?;
         Ok(MobileNetV2 {
+            engine: Engine::new(&network).map(Arc::new),
             network: Arc::new(network),
             device,
-            weights_sha256,
+            model: Model {
+                name: "MobileNetV2 1.0 224".to_owned(),
+                weights_sha256,
+                preprocessing: "RGB, Pillow bicubic to 224x224, x / 127.5 - 1".to_owned(),
+                side: SIDE,
+                features: FEATURES,
+            },
         })
     }
 
     /// SHA-256 of the weights' file, in hexadecimal.
     pub fn weights_sha256(&self) -> &str {
-        &self.weights_sha256
+        &self.model.weights_sha256
     }
 
     /// The network as a burn module.
@@ -93,30 +101,59 @@ impl MobileNetV2 {
         &self.network
     }
 
-    /// The features of a batch of `n` photos of 224x224 pixels, `n x 1280`.
+    /// The features of `n` photos of 224x224 pixels, `n x 1280`, by all cores: each takes photos of its own or, of fewer photos than there
+    /// are cores, a part of each.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if a photo has another size: see [`network_input`](crate::pixels::network_input).
     pub fn features(&self, photos: &[RgbImage]) -> Result<Array2<f32>> {
+        self.run(photos, Engine::features_by_all)
+    }
+
+    fn run(
+        &self,
+        photos: &[RgbImage],
+        engine_run: impl FnOnce(&Engine, &[RgbImage]) -> Array2<f32>,
+    ) -> Result<Array2<f32>> {
         if let Some(photo) = photos.iter().find(|photo| photo.dimensions() != (SIDE, SIDE)) {
             let (width, height) = photo.dimensions();
             let message = format!("the network takes {SIDE}x{SIDE} pixels, not {width}x{height}");
             return Err(Error::new(ErrorKind::Invalid, Step::Infer, "", message));
         }
-        if photos.is_empty() {
-            return Ok(Array2::zeros((0, FEATURES)));
+        match &self.engine {
+            Some(engine) => Ok(engine_run(engine, photos)),
+            None => by_burn(&self.network, &self.device, photos),
         }
-        let input = TensorData::new(scaled_planes(photos), [photos.len(), 3, SIDE as usize, SIDE as usize]);
-        let output = self.network.forward(Tensor::from_data(input, &self.device));
-        let features = output.into_data().try_into_vec::<f32>().map_err(infer_error)?;
-        Array2::from_shape_vec((photos.len(), FEATURES), features).map_err(infer_error)
+    }
+}
+
+impl FeatureExtractor for MobileNetV2 {
+    fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// As [`features`](MobileNetV2::features), by this thread alone.
+    fn extract(&self, photos: &[RgbImage]) -> Result<Array2<f32>> {
+        self.run(photos, Engine::features)
     }
 }
 
 impl fmt::Debug for MobileNetV2 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MobileNetV2 (weights {})", &self.weights_sha256[..12])
+        let engine = self.engine.as_ref().map_or("burn", |engine| engine.name());
+        write!(f, "MobileNetV2 (weights {}, {engine})", &self.weights_sha256()[..12])
     }
+}
+
+/// What the burn module gives for photos of the right size: the reference, and all there is where the engine has no instruction set.
+fn by_burn(network: &Network, device: &Device, photos: &[RgbImage]) -> Result<Array2<f32>> {
+    if photos.is_empty() {
+        return Ok(Array2::zeros((0, FEATURES)));
+    }
+    let input = TensorData::new(scaled_planes(photos), [photos.len(), 3, SIDE as usize, SIDE as usize]);
+    let output = network.forward(Tensor::from_data(input, device));
+    let features = output.into_data().try_into_vec::<f32>().map_err(infer_error)?;
+    Array2::from_shape_vec((photos.len(), FEATURES), features).map_err(infer_error)
 }
 
 /// Pixels as floats in [-1, 1], one plane a channel: Keras' `preprocess_input`, whose division and subtraction are in f32.

@@ -11,6 +11,9 @@ use crate::error::{Error, ErrorKind, Result, Step};
 /// Scans of a progressive JPEG; cameras and encoders write about ten, only an attack needs hundreds.
 const MAX_JPEG_SCANS: u32 = 500;
 
+/// Bytes that a decoder keeps between photos: those of 20 million pixels.
+const MAX_SPARE: usize = 60_000_000;
+
 /// Where a PNG's header says how many bits a channel has, and which channels: (16, 0) is 16-bit grey.
 const PNG_DEPTH_AND_COLOUR: std::ops::Range<usize> = 24..26;
 
@@ -41,52 +44,85 @@ impl Default for Limits {
 /// [`ErrorKind::TooLarge`] beyond the limits, [`ErrorKind::Unsupported`] if it is neither JPEG nor PNG, [`ErrorKind::Invalid`]
 /// if it is damaged or cut off. Damage that libjpeg can step over (stray bytes before a marker) is accepted, as Pillow does.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
-    if bytes.len() as u64 > limits.bytes {
-        let message = format!("{} bytes, the limit is {}", bytes.len(), limits.bytes);
-        return Err(Error::new(ErrorKind::TooLarge, Step::Decode, "", message));
-    }
-    match image::guess_format(bytes) {
-        _ if bytes.is_empty() => Err(invalid("the file is empty")),
-        Ok(ImageFormat::Jpeg) => jpeg(bytes, limits),
-        Ok(ImageFormat::Png) => png(bytes, limits),
-        Ok(other) => {
-            let name = other.extensions_str().first().unwrap_or(&"unknown").to_uppercase();
-            Err(unsupported(format!("the content is {name}; JPEG and PNG can be read")))
+    Decoder::default().decode(bytes, limits)
+}
+
+/// Decodes one photo after the other.
+#[derive(Default)]
+pub(super) struct Decoder {
+    jpeg: Option<Decompressor>,
+    /// Memory for the next photo.
+    spare: Vec<u8>,
+}
+
+impl Decoder {
+    /// Takes back the memory of a photo, unless it was a huge one.
+    pub fn recycle(&mut self, photo: RgbImage) {
+        self.spare = photo.into_raw();
+        if self.spare.capacity() > MAX_SPARE {
+            self.spare = Vec::new();
         }
-        Err(_) => Err(unsupported(format!(
-            "not an image; the file begins with \"{}\"",
-            bytes[..bytes.len().min(12)].escape_ascii()
-        ))),
+    }
+
+    /// As [`decode`].
+    pub fn decode(&mut self, bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
+        if bytes.len() as u64 > limits.bytes {
+            let message = format!("{} bytes, the limit is {}", bytes.len(), limits.bytes);
+            return Err(Error::new(ErrorKind::TooLarge, Step::Decode, "", message));
+        }
+        match image::guess_format(bytes) {
+            _ if bytes.is_empty() => Err(invalid("the file is empty")),
+            Ok(ImageFormat::Jpeg) => self.jpeg(bytes, limits),
+            Ok(ImageFormat::Png) => png(bytes, limits),
+            Ok(other) => {
+                let name = other.extensions_str().first().unwrap_or(&"unknown").to_uppercase();
+                Err(unsupported(format!("the content is {name}; JPEG and PNG can be read")))
+            }
+            Err(_) => Err(unsupported(format!(
+                "not an image; the file begins with \"{}\"",
+                bytes[..bytes.len().min(12)].escape_ascii()
+            ))),
+        }
+    }
+
+    fn jpeg(&mut self, bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
+        // After an error it is not used again.
+        let mut decoder = match self.jpeg.take() {
+            Some(decoder) => decoder,
+            None => jpeg_decoder()?,
+        };
+        let mut pixels = std::mem::take(&mut self.spare);
+        let header = decoder.read_header(bytes).map_err(damaged)?;
+        let (width, height) = checked_size(header.width as u64, header.height as u64, limits)?;
+        let is_cmyk = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
+        let format = if is_cmyk { PixelFormat::CMYK } else { PixelFormat::RGB };
+        let pitch = width as usize * format.size();
+        pixels.resize(pitch * height as usize, 0);
+        let target = Image {
+            pixels: pixels.as_mut_slice(),
+            width: width as usize,
+            pitch,
+            height: height as usize,
+            format,
+        };
+        match decoder.decompress(bytes, target) {
+            Err(error) if !is_harmless(&error) => return Err(damaged(error)),
+            _ => self.jpeg = Some(decoder),
+        }
+        if is_cmyk {
+            pixels = pixels
+                .chunks_exact(4)
+                .flat_map(|ink| inverted_cmyk_to_rgb([ink[0], ink[1], ink[2], ink[3]]))
+                .collect();
+        }
+        rgb_image(width, height, pixels)
     }
 }
 
-fn jpeg(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
+fn jpeg_decoder() -> Result<Decompressor> {
     let mut decoder = Decompressor::new().map_err(damaged)?;
     decoder.set_scan_limit(MAX_JPEG_SCANS).map_err(damaged)?;
-    let header = decoder.read_header(bytes).map_err(damaged)?;
-    let (width, height) = checked_size(header.width as u64, header.height as u64, limits)?;
-    let is_cmyk = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
-    let format = if is_cmyk { PixelFormat::CMYK } else { PixelFormat::RGB };
-    let pitch = width as usize * format.size();
-    let mut pixels = vec![0; pitch * height as usize];
-    let target = Image {
-        pixels: pixels.as_mut_slice(),
-        width: width as usize,
-        pitch,
-        height: height as usize,
-        format,
-    };
-    match decoder.decompress(bytes, target) {
-        Err(error) if !is_harmless(&error) => return Err(damaged(error)),
-        _ => {}
-    }
-    if is_cmyk {
-        pixels = pixels
-            .chunks_exact(4)
-            .flat_map(|ink| inverted_cmyk_to_rgb([ink[0], ink[1], ink[2], ink[3]]))
-            .collect();
-    }
-    rgb_image(width, height, pixels)
+    Ok(decoder)
 }
 
 /// libjpeg's warning about bytes between segments, which some cameras write. The picture is whole.

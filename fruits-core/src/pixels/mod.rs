@@ -12,11 +12,13 @@ pub use image::RgbImage;
 pub use resize::resize;
 
 use crate::error::Result;
+use decode::Decoder;
+use resize::Resizer;
 
 /// Width and height of the network's input, in pixels.
 pub const SIDE: u32 = 224;
 
-/// The pixels of a photo as the network takes them: decoded, RGB, resized to 224x224.
+/// The pixels of a photo as MobileNetV2 takes them: decoded, RGB, resized to 224x224.
 ///
 /// ```
 /// use fruits_core::pixels::{Limits, network_input};
@@ -30,5 +32,31 @@ pub const SIDE: u32 = 224;
 /// # Errors
 /// As [`decode`].
 pub fn network_input(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
-    Ok(resize(&decode(bytes, limits)?, SIDE, SIDE))
+    Preprocessor::new(SIDE, *limits).run(bytes, RgbImage::default())
+}
+
+/// Turns one photo after the other into what a network takes, and keeps what it needs for that: decoder, weights and memory.
+pub(crate) struct Preprocessor {
+    limits: Limits,
+    decoder: Decoder,
+    resizer: Resizer,
+}
+
+impl Preprocessor {
+    /// For a network that takes `side` x `side` pixels.
+    pub fn new(side: u32, limits: Limits) -> Self {
+        Preprocessor {
+            limits,
+            decoder: Decoder::default(),
+            resizer: Resizer::new(side, side),
+        }
+    }
+
+    /// The pixels of a photo, in the memory of another.
+    pub fn run(&mut self, bytes: &[u8], memory: RgbImage) -> Result<RgbImage> {
+        let photo = self.decoder.decode(bytes, &self.limits)?;
+        let pixels = self.resizer.resize(&photo, memory);
+        self.decoder.recycle(photo);
+        Ok(pixels)
+    }
 }

@@ -4,7 +4,6 @@
 //! shrinks, the filter widens so that every input pixel counts. Weights are rounded to integers of 22 fractional bits, and each pass
 //! rounds and clips to 8 bits. Doing the same sums in integers gives the same bytes. (`src/libImaging/Resample.c` of Pillow.)
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use super::RgbImage;
@@ -22,59 +21,120 @@ const A: f64 = -0.5;
 /// # Panics
 /// If a side of either image is zero.
 pub fn resize(image: &RgbImage, width: u32, height: u32) -> RgbImage {
-    assert!(width > 0 && height > 0 && image.width() > 0 && image.height() > 0);
-    let mut image = Cow::Borrowed(image);
-    // Since version 13, Pillow begins with the columns where that saves work; each pass rounds, so the order shows.
-    let columns_first = {
-        let (less_width, less_height) = (
-            i64::from(image.width()) - i64::from(width),
-            i64::from(image.height()) - i64::from(height),
-        );
-        less_height > 0 && less_height > 2 * less_width
-    };
-    if columns_first {
-        image = Cow::Owned(resize_columns(&image, height));
+    Resizer::new(width, height).resize(image, RgbImage::default())
+}
+
+/// Resizes one image after the other to the same size.
+pub(super) struct Resizer {
+    width: u32,
+    height: u32,
+    /// Those used last, along rows and along columns.
+    rows: Weights,
+    columns: Weights,
+    /// The image between the passes.
+    between: RgbImage,
+}
+
+impl Resizer {
+    pub fn new(width: u32, height: u32) -> Self {
+        assert!(width > 0 && height > 0);
+        Resizer {
+            width,
+            height,
+            rows: Weights::new(width as usize, width as usize),
+            columns: Weights::new(height as usize, height as usize),
+            between: RgbImage::default(),
+        }
     }
-    if image.width() != width {
-        image = Cow::Owned(resize_rows(&image, width));
+
+    /// As [`resize`], into the memory of `output`.
+    pub fn resize(&mut self, image: &RgbImage, output: RgbImage) -> RgbImage {
+        assert!(image.width() > 0 && image.height() > 0);
+        self.rows.set_input(image.width() as usize);
+        self.columns.set_input(image.height() as usize);
+        // Since version 13, Pillow begins with the columns where that saves work; each pass rounds, so the order shows.
+        let less = |from: u32, to: u32| i64::from(from) - i64::from(to);
+        let (less_width, less_height) = (less(image.width(), self.width), less(image.height(), self.height));
+        let columns_first = less_height > 0 && less_height > 2 * less_width;
+
+        let (size, between) = ((self.width, self.height), std::mem::take(&mut self.between));
+        let (output, between) = match (less_width != 0, less_height != 0) {
+            (false, false) => (image.clone(), between),
+            (true, false) => (along_rows(image, &self.rows, sized(output, size)), between),
+            (false, true) => (along_columns(image, &self.columns, sized(output, size)), between),
+            (true, true) if columns_first => {
+                let between = along_columns(image, &self.columns, sized(between, (image.width(), self.height)));
+                (along_rows(&between, &self.rows, sized(output, size)), between)
+            }
+            (true, true) => {
+                let between = along_rows(image, &self.rows, sized(between, (self.width, image.height())));
+                (along_columns(&between, &self.columns, sized(output, size)), between)
+            }
+        };
+        self.between = between;
+        output
     }
-    if image.height() != height {
-        image = Cow::Owned(resize_columns(&image, height));
-    }
-    image.into_owned()
+}
+
+/// An image of this size in the memory of another; what it shows is undefined.
+fn sized(image: RgbImage, (width, height): (u32, u32)) -> RgbImage {
+    let mut levels = image.into_raw();
+    levels.resize(width as usize * height as usize * CHANNELS, 0);
+    RgbImage::from_raw(width, height, levels).expect("it has as many levels")
 }
 
 /// For each output pixel along one axis: which input pixels count, and how much.
 struct Weights {
-    spans: Vec<Range<usize>>,
-    values: Vec<Vec<i32>>,
+    input: usize,
+    output: usize,
+    /// The first input pixel, and where the weights lie of it and those behind it.
+    spans: Vec<(usize, Range<usize>)>,
+    values: Vec<i32>,
 }
 
 impl Weights {
-    /// `precompute_coeffs` and `normalize_coeffs_8bpc` of Pillow; the order of operations decides the last bit.
     fn new(input: usize, output: usize) -> Self {
-        let scale = input as f64 / output as f64;
+        let mut weights = Weights {
+            input: 0,
+            output,
+            spans: Vec::new(),
+            values: Vec::new(),
+        };
+        weights.set_input(input);
+        weights
+    }
+
+    /// `precompute_coeffs` and `normalize_coeffs_8bpc` of Pillow; the order of operations decides the last bit.
+    fn set_input(&mut self, input: usize) {
+        if self.input == input {
+            return;
+        }
+        self.input = input;
+        self.spans.clear();
+        self.values.clear();
+        let scale = input as f64 / self.output as f64;
         let filter_scale = scale.max(1.0);
         let support = SUPPORT * filter_scale;
         let inverse = 1.0 / filter_scale;
-        let (mut spans, mut values) = (Vec::with_capacity(output), Vec::with_capacity(output));
-        for x in 0..output {
+        let mut exact = Vec::new();
+        for x in 0..self.output {
             let centre = (x as f64 + 0.5) * scale;
             let first = (centre - support + 0.5).max(0.0) as usize;
             let last = ((centre + support + 0.5) as usize).min(input);
-            let exact: Vec<f64> = (first..last)
-                .map(|i| cubic((i as f64 - centre + 0.5) * inverse))
-                .collect();
+            exact.clear();
+            exact.extend((first..last).map(|i| cubic((i as f64 - centre + 0.5) * inverse)));
             let sum: f64 = exact.iter().sum();
             let sum = if sum == 0.0 { 1.0 } else { sum };
-            values.push(exact.iter().map(|weight| to_fixed(weight / sum)).collect());
-            spans.push(first..last);
+            let start = self.values.len();
+            self.values.extend(exact.iter().map(|weight| to_fixed(weight / sum)));
+            self.spans.push((first, start..self.values.len()));
         }
-        Weights { spans, values }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&Range<usize>, &[i32])> {
-        self.spans.iter().zip(self.values.iter().map(Vec::as_slice))
+    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
+        self.spans
+            .iter()
+            .map(|(first, values)| (*first, &self.values[values.clone()]))
     }
 }
 
@@ -104,43 +164,60 @@ fn clip(sum: i32) -> u8 {
 }
 
 /// Gives every row a new width.
-fn resize_rows(image: &RgbImage, width: u32) -> RgbImage {
-    let weights = Weights::new(image.width() as usize, width as usize);
-    let mut output = RgbImage::new(width, image.height());
-    let rows = image.as_raw().chunks_exact(image.width() as usize * CHANNELS);
-    let targets = output.chunks_exact_mut(width as usize * CHANNELS);
-    for (row, target) in rows.zip(targets) {
-        for ((span, values), pixel) in weights.iter().zip(target.chunks_exact_mut(CHANNELS)) {
-            let mut sums = [HALF; CHANNELS];
-            let inputs = row[span.start * CHANNELS..span.end * CHANNELS].chunks_exact(CHANNELS);
-            for (input, weight) in inputs.zip(values) {
-                for (sum, &level) in sums.iter_mut().zip(input) {
-                    *sum += i32::from(level) * weight;
+fn along_rows(image: &RgbImage, weights: &Weights, mut output: RgbImage) -> RgbImage {
+    let (from, to) = (image.width() as usize * CHANNELS, output.width() as usize * CHANNELS);
+    // Four levels are read at once, so a row has one more.
+    let mut line = vec![0; from + 1];
+    // With the vectors that this processor has.
+    pulp::Arch::new().dispatch(|| {
+        for (row, target) in image.as_raw().chunks_exact(from).zip(output.chunks_exact_mut(to)) {
+            line[..from].copy_from_slice(row);
+            for ((first, values), pixel) in weights.iter().zip(target.chunks_exact_mut(CHANNELS)) {
+                let mut sums = [HALF; CHANNELS + 1];
+                let levels = line[first * CHANNELS..].windows(CHANNELS + 1).step_by(CHANNELS);
+                for (levels, weight) in levels.zip(values) {
+                    for (sum, &level) in sums.iter_mut().zip(levels) {
+                        *sum += i32::from(level) * weight;
+                    }
                 }
+                let [r, g, b, _] = sums.map(clip);
+                pixel.copy_from_slice(&[r, g, b]);
             }
-            pixel.copy_from_slice(&sums.map(clip));
         }
-    }
+    });
     output
 }
 
+/// Levels of a row whose sums are kept in registers.
+const BLOCK: usize = 96;
+
 /// Gives every column a new height.
-fn resize_columns(image: &RgbImage, height: u32) -> RgbImage {
-    let weights = Weights::new(image.height() as usize, height as usize);
+fn along_columns(image: &RgbImage, weights: &Weights, mut output: RgbImage) -> RgbImage {
     let stride = image.width() as usize * CHANNELS;
-    let mut output = RgbImage::new(image.width(), height);
-    let mut sums = vec![HALF; stride];
-    for ((span, values), target) in weights.iter().zip(output.chunks_exact_mut(stride)) {
-        sums.fill(HALF);
-        let rows = image.as_raw()[span.start * stride..span.end * stride].chunks_exact(stride);
-        for (row, weight) in rows.zip(values) {
-            for (sum, &level) in sums.iter_mut().zip(row) {
-                *sum += i32::from(level) * weight;
+    pulp::Arch::new().dispatch(|| {
+        for ((first, values), target) in weights.iter().zip(output.chunks_exact_mut(stride)) {
+            let rows = &image.as_raw()[first * stride..][..values.len() * stride];
+            let (blocks, rest) = target.as_chunks_mut::<BLOCK>();
+            let at_rest = blocks.len() * BLOCK;
+            for (index, block) in blocks.iter_mut().enumerate() {
+                let mut sums = [HALF; BLOCK];
+                for (row, weight) in rows.chunks_exact(stride).zip(values) {
+                    for (sum, &level) in sums.iter_mut().zip(&row[index * BLOCK..][..BLOCK]) {
+                        *sum += i32::from(level) * weight;
+                    }
+                }
+                *block = sums.map(clip);
+            }
+            let mut sums = [HALF; BLOCK];
+            for (row, weight) in rows.chunks_exact(stride).zip(values) {
+                for (sum, &level) in sums.iter_mut().zip(&row[at_rest..]) {
+                    *sum += i32::from(level) * weight;
+                }
+            }
+            for (level, sum) in rest.iter_mut().zip(sums) {
+                *level = clip(sum);
             }
         }
-        for (level, &sum) in target.iter_mut().zip(&sums) {
-            *level = clip(sum);
-        }
-    }
+    });
     output
 }

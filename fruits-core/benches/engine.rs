@@ -1,0 +1,153 @@
+//! How close the network comes to what the processor can do: `cargo bench --bench engine`.
+//!
+//! The limit is the rate of fused multiply-adds that stay in registers, measured in the same run, in turn with the rest. All numbers are
+//! medians; the share of the limit is that of the network's multiply-adds alone.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use fruits_core::MobileNetV2;
+use fruits_core::pixels::{RgbImage, SIDE};
+
+/// Multiply-adds of a photo: the sum over all convolutions of positions x channels in x channels out x taps.
+const MULTIPLY_ADDS: f64 = 300.8e6;
+const ROUNDS: usize = 15;
+const PHOTOS: usize = 48;
+
+fn main() {
+    let model = MobileNetV2::imagenet().expect("bootstrap/weights.sh has fetched the weights");
+    let mut random = fastrand::Rng::with_seed(1);
+    let photo = |_| {
+        RgbImage::from_fn(SIDE, SIDE, |_, _| {
+            image::Rgb([random.u8(..), random.u8(..), random.u8(..)])
+        })
+    };
+    let photos: Vec<RgbImage> = (0..PHOTOS).map(photo).collect();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+
+    let mut limit_of_one = Vec::new();
+    let mut limit_of_all = Vec::new();
+    let mut one_thread = Vec::new();
+    let mut all_threads = Vec::new();
+    let mut latency = Vec::new();
+    let one = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .expect("a thread can be started");
+    for round in 0..=ROUNDS {
+        let times = [
+            limit(1),
+            limit(cores),
+            seconds(|| {
+                one.install(|| model.features(&photos))
+                    .expect("the photos have the right size")
+            }),
+            seconds(|| model.features(&photos).expect("the photos have the right size")),
+            seconds(|| model.features(&photos[..1]).expect("the photo has the right size")),
+        ];
+        if round > 0 {
+            for (all, time) in [
+                &mut limit_of_one,
+                &mut limit_of_all,
+                &mut one_thread,
+                &mut all_threads,
+                &mut latency,
+            ]
+            .into_iter()
+            .zip(times)
+            {
+                all.push(time);
+            }
+        }
+    }
+    let [limit_of_one, limit_of_all] = [limit_of_one, limit_of_all].map(median);
+    println!("{model:?}, {cores} cores, medians of {ROUNDS} rounds");
+    println!("limit of one core       {:8.1} photos/s", limit_of_one / MULTIPLY_ADDS);
+    println!("limit of all cores      {:8.1} photos/s", limit_of_all / MULTIPLY_ADDS);
+    let rate = PHOTOS as f64 / median(one_thread);
+    println!(
+        "network, one thread     {rate:8.1} photos/s, {:.1} % of the limit",
+        100.0 * rate * MULTIPLY_ADDS / limit_of_one
+    );
+    let rate = PHOTOS as f64 / median(all_threads);
+    println!(
+        "network, all threads    {rate:8.1} photos/s, {:.1} % of the limit",
+        100.0 * rate * MULTIPLY_ADDS / limit_of_all
+    );
+    println!("one photo, all threads  {:8.2} ms", 1e3 * median(latency));
+}
+
+fn seconds<T>(work: impl FnOnce() -> T) -> f64 {
+    let start = Instant::now();
+    black_box(work());
+    start.elapsed().as_secs_f64()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Multiply-adds a second by so many threads.
+fn limit(threads: usize) -> f64 {
+    let rates = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| multiply_adds(Duration::from_millis(50))))
+            .collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().expect("it does not panic"))
+            .collect::<Vec<f64>>()
+    });
+    rates.into_iter().sum()
+}
+
+/// Multiply-adds a second of this thread, with the widest vectors that the processor has.
+fn multiply_adds(time: Duration) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    let (count, work): (usize, unsafe fn(usize)) = match std::is_x86_feature_detected!("avx512f") {
+        true => (24 * 16, x86::avx512),
+        false => (12 * 8, x86::avx2),
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    compile_error!("there is no limit for this processor yet");
+    let (start, mut steps) = (Instant::now(), 0);
+    while start.elapsed() < time {
+        // SAFETY: the processor has the instructions.
+        unsafe { work(100_000) };
+        steps += 100_000;
+    }
+    (steps * count) as f64 / start.elapsed().as_secs_f64()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+    use std::hint::black_box;
+
+    /// 24 sums: more than latency and ports together need.
+    #[target_feature(enable = "avx512f")]
+    pub fn avx512(steps: usize) {
+        let (x, y) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.5)));
+        let mut sums = [_mm512_set1_ps(1.0); 24];
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, x, y);
+            }
+        }
+        black_box(sums);
+    }
+
+    /// 12 sums, which with both factors fill the 16 registers.
+    #[target_feature(enable = "avx2,fma")]
+    pub fn avx2(steps: usize) {
+        let (x, y) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.5)));
+        let mut sums = [_mm256_set1_ps(1.0); 12];
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(*sum, x, y);
+            }
+        }
+        black_box(sums);
+    }
+}

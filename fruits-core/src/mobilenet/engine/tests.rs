@@ -1,0 +1,283 @@
+//! Every kernel of every instruction set against sums written down plainly, bit for bit; the whole against the burn module.
+
+use burn::module::Param;
+use burn::tensor::{Device, Distribution, Tensor};
+use proptest::prelude::*;
+
+use super::kernels::{Depthwise, Kernels, Mean, Pointwise, SEVEN};
+use super::*;
+use crate::mobilenet::network::ConvNorm;
+use crate::mobilenet::{FEATURES, by_burn};
+use crate::pixels::SIDE;
+
+fn numbers(random: &mut fastrand::Rng, count: usize) -> Vec<f32> {
+    (0..count).map(|_| random.f32() * 4.0 - 2.0).collect()
+}
+
+fn relu6(sum: f32) -> f32 {
+    sum.clamp(0.0, 6.0)
+}
+
+/// Where a channel of a position lies in `[rows][blocks][columns][lanes]`.
+fn at(lanes: usize, channels: usize, columns: usize, [row, channel, column]: [usize; 3]) -> usize {
+    ((row * channels.div_ceil(lanes) + channel / lanes) * columns + column) * lanes + channel % lanes
+}
+
+proptest! {
+    #[test]
+    fn pointwise_is_the_plain_sum(
+        seed: u64, rows in 1..6_usize, sevens in 1..5_usize, depth in 1..70_usize, blocks in 1..4_usize, relu6: bool, add: bool,
+    ) {
+        for kernels in Kernels::all() {
+            let (random, lanes, columns) = (&mut fastrand::Rng::with_seed(seed), kernels.lanes, sevens * SEVEN);
+            let blocks = blocks.min(kernels.widest);
+            let out = blocks * lanes;
+            let input = numbers(random, rows * depth.next_multiple_of(lanes) * columns);
+            let (weights, bias) = (numbers(random, depth * out), numbers(random, out));
+            let residual = numbers(random, rows * out * columns);
+            let call = Pointwise {
+                input: &input,
+                input_row: depth.next_multiple_of(lanes) * columns,
+                input_block: columns * lanes,
+                depth,
+                weights: &weights,
+                bias: &bias,
+                rows,
+                columns,
+                output_row: out * columns,
+                residual: add.then_some(&residual),
+                relu6,
+            };
+            let mut output = vec![f32::NAN; residual.len()];
+            kernels.pointwise(&call, &mut output);
+            for row in 0..rows {
+                for column in 0..columns {
+                    for channel in 0..out {
+                        let mut sum = bias[channel];
+                        for k in 0..depth {
+                            sum = input[at(lanes, depth, columns, [row, k, column])].mul_add(weights[k * out + channel], sum);
+                        }
+                        let place = at(lanes, out, columns, [row, channel, column]);
+                        if add {
+                            sum += residual[place];
+                        }
+                        if relu6 {
+                            sum = self::relu6(sum);
+                        }
+                        prop_assert_eq!(output[place], sum, "{} {} {} {}", kernels.name, row, column, channel);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn stem_is_the_plain_sum(seed: u64, rows in 1..4_usize, sevens in 1..5_usize, blocks in 1..3_usize) {
+        for kernels in Kernels::all() {
+            let (random, lanes, columns) = (&mut fastrand::Rng::with_seed(seed), kernels.lanes, sevens * SEVEN);
+            let (line, out) = ((2 * columns + 1) * 3, blocks * lanes);
+            let input = numbers(random, (2 * rows + 1) * line);
+            let (weights, bias) = (numbers(random, 27 * out), numbers(random, out));
+            let call = Pointwise {
+                input: &input,
+                input_row: 2 * line,
+                input_block: line,
+                depth: 27,
+                weights: &weights,
+                bias: &bias,
+                rows,
+                columns,
+                output_row: out * columns,
+                residual: None,
+                relu6: true,
+            };
+            let mut output = vec![f32::NAN; rows * out * columns];
+            kernels.stem(&call, &mut output);
+            for row in 0..rows {
+                for column in 0..columns {
+                    for channel in 0..out {
+                        let mut sum = bias[channel];
+                        for k in 0..27 {
+                            let level = input[(2 * row + k / 9) * line + 6 * column + k % 9];
+                            sum = level.mul_add(weights[k * out + channel], sum);
+                        }
+                        prop_assert_eq!(output[at(lanes, out, columns, [row, channel, column])], relu6(sum), "{}", kernels.name);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn depthwise_is_the_plain_sum(
+        seed: u64, half_height in 1..6_usize, sevens in 1..4_usize, stride in 1..3_usize, from in 0..6_usize, count in 1..6_usize,
+    ) {
+        for kernels in Kernels::all() {
+            let (random, lanes) = (&mut fastrand::Rng::with_seed(seed), kernels.lanes);
+            let (height, columns) = (2 * half_height, stride * sevens * SEVEN);
+            let from = from.min(height / stride - 1);
+            let outputs = from..(from + count).min(height / stride);
+            let slots = stride * outputs.len() + 2;
+            let input = numbers(random, slots.min(height) * columns * lanes);
+            let (weights, bias) = (numbers(random, 9 * lanes), numbers(random, lanes));
+            let call = Depthwise {
+                input: &input,
+                slots,
+                input_row: columns * lanes,
+                height,
+                columns,
+                stride,
+                weights: &weights,
+                bias: &bias,
+                outputs: outputs.clone(),
+                output_row: columns / stride * lanes,
+            };
+            let mut output = vec![f32::NAN; outputs.len() * columns / stride * lanes];
+            kernels.depthwise(&call, &mut output);
+            for (index, row) in outputs.enumerate() {
+                for column in 0..columns / stride {
+                    for lane in 0..lanes {
+                        let mut sum = bias[lane];
+                        for tap in 0..9 {
+                            let (y, x) = (row * stride + tap / 3, column * stride + tap % 3);
+                            let (y, x) = (y.wrapping_sub(2 - stride), x.wrapping_sub(2 - stride));
+                            if y < height && x < columns {
+                                sum = input[(y % slots * columns + x) * lanes + lane].mul_add(weights[tap * lanes + lane], sum);
+                            }
+                        }
+                        let place = (index * columns / stride + column) * lanes + lane;
+                        prop_assert_eq!(output[place], relu6(sum), "{} {} {}", kernels.name, row, column);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn mean_is_the_mean(seed: u64, rows in 1..9_usize) {
+        for kernels in Kernels::all() {
+            let lanes = kernels.lanes;
+            let input = numbers(&mut fastrand::Rng::with_seed(seed), rows * SEVEN * lanes);
+            let mut output = vec![f32::NAN; lanes];
+            kernels.mean(&Mean { input: &input, input_row: SEVEN * lanes, rows }, &mut output);
+            for (lane, mean) in output.iter().enumerate() {
+                let sum: f64 = input.iter().skip(lane).step_by(lanes).map(|&x| f64::from(x)).sum();
+                prop_assert!((f64::from(*mean) - sum / (rows * SEVEN) as f64).abs() < 1e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn levels_are_scaled_as_keras_does() {
+    let levels: Vec<u8> = (0..=255).collect();
+    for kernels in Kernels::all() {
+        let mut output = vec![f32::NAN; 256];
+        kernels.scale(&levels, &mut output);
+        assert!(
+            output
+                .iter()
+                .zip(&levels)
+                .all(|(number, &level)| *number == f32::from(level) / 127.5 - 1.0)
+        );
+    }
+}
+
+#[test]
+#[should_panic(expected = "assertion failed")]
+fn a_slice_that_is_too_short_is_refused() {
+    let kernels = Kernels::all()
+        .next()
+        .expect("assertion failed: this processor has no kernels");
+    let numbers = vec![0.0; 1000];
+    let call = Pointwise {
+        input: &numbers[..100],
+        input_row: 7 * kernels.lanes,
+        input_block: 7 * kernels.lanes,
+        depth: kernels.lanes,
+        weights: &numbers[..kernels.lanes * kernels.lanes],
+        bias: &numbers[..kernels.lanes],
+        rows: 2,
+        columns: 7,
+        output_row: 7 * kernels.lanes,
+        residual: None,
+        relu6: false,
+    };
+    kernels.pointwise(&call, &mut [0.0; 1000]);
+}
+
+/// A network whose weights and statistics are random, and neither vanish nor grow from layer to layer.
+fn network(device: &Device) -> Network {
+    let mut network = Network::new(device);
+    let shake = |convolution: &mut ConvNorm| {
+        let [channels, inputs, height, width] = convolution.conv.weight.dims();
+        let spread = (2.0 / (inputs * height * width) as f64).sqrt();
+        let random = |shape, spread| Tensor::random(shape, Distribution::Normal(0.0, spread), device);
+        convolution.conv.weight = Param::from_tensor(random([channels, inputs, height, width], spread));
+        let between = |low, high| {
+            Param::from_tensor(Tensor::<1>::random(
+                [channels],
+                Distribution::Uniform(low, high),
+                device,
+            ))
+        };
+        (convolution.norm.gamma, convolution.norm.beta) = (between(0.8, 1.2), between(-0.5, 1.0));
+    };
+    shake(&mut network.stem);
+    shake(&mut network.head);
+    for block in &mut network.blocks {
+        block.expand.iter_mut().for_each(shake);
+        shake(&mut block.depthwise);
+        shake(&mut block.project);
+    }
+    network
+}
+
+fn photos(count: usize) -> Vec<RgbImage> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut photo = || {
+        RgbImage::from_fn(SIDE, SIDE, |_, _| {
+            image::Rgb([random.u8(..), random.u8(..), random.u8(..)])
+        })
+    };
+    (0..count).map(|_| photo()).collect()
+}
+
+#[test]
+fn features_are_those_of_the_burn_module() {
+    let device = Device::flex();
+    let (network, photos) = (network(&device), photos(2));
+    let expected = by_burn(&network, &device, &photos).unwrap();
+    assert_eq!(expected.dim(), (2, FEATURES));
+    assert!(
+        expected.iter().filter(|&&x| x > 0.1).count() > FEATURES / 2,
+        "the test is about something"
+    );
+    for kernels in Kernels::all() {
+        let features = Engine::with(&network, kernels).features(&photos);
+        let largest = (&features - &expected)
+            .iter()
+            .fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        assert!(largest < 2e-4, "{}: {largest:e}", kernels.name);
+    }
+}
+
+#[test]
+fn features_depend_neither_on_the_instruction_set_nor_on_the_threads() {
+    let (network, photos) = (network(&Device::flex()), photos(3));
+    let engines: Vec<Engine> = Kernels::all().map(|kernels| Engine::with(&network, kernels)).collect();
+    let Some(first) = engines.first() else { return };
+    let expected = first.features(&photos);
+    for engine in &engines {
+        assert_eq!(engine.features(&photos), expected, "{}", engine.name());
+        for threads in [1, 2, 3, 8] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert_eq!(
+                pool.install(|| engine.features_by_all(&photos)),
+                expected,
+                "{} {threads}",
+                engine.name()
+            );
+        }
+    }
+}
