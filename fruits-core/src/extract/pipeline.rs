@@ -126,9 +126,11 @@ impl Pipeline {
         };
         let consume = async {
             let batches = stream::unfold(batches, async |mut batches| Some((batches.recv().await?, batches)));
+            // A task each, so that they go on while rows are consumed.
             let inferred = batches
-                .map(async |batch| self.infer(batch?).await)
-                .buffered(self.threads);
+                .map(|batch| AbortOnDropHandle::new(tokio::spawn(self.clone().infer(batch))))
+                .buffered(self.threads + 1)
+                .map(|batch| batch.unwrap_or_else(|panic| Err(panicked(Step::Infer, panic))));
             let mut inferred = std::pin::pin!(inferred);
             while let Some(batch) = inferred.next().await {
                 consume(batch?).await?;
@@ -184,7 +186,8 @@ impl Pipeline {
             .unwrap_or_else(|panic| Err(panicked(Step::Decode, panic)))
     }
 
-    async fn infer(self: &Arc<Self>, batch: Vec<Prepared>) -> Result<Batch> {
+    async fn infer(self: Arc<Self>, batch: Result<Vec<Prepared>>) -> Result<Batch> {
+        let batch = batch?;
         let (mut photos, mut known, mut pixels, mut failures) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for photo in batch {
             match photo {

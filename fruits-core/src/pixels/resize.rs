@@ -130,12 +130,6 @@ impl Weights {
             self.spans.push((first, start..self.values.len()));
         }
     }
-
-    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        self.spans
-            .iter()
-            .map(|(first, values)| (*first, &self.values[values.clone()]))
-    }
 }
 
 /// Keys' cubic convolution kernel (1981) with a = -1/2.
@@ -163,61 +157,103 @@ fn clip(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
-/// Gives every row a new width.
+/// Gives every row a new width, with the vectors that this processor has.
 fn along_rows(image: &RgbImage, weights: &Weights, mut output: RgbImage) -> RgbImage {
-    let (from, to) = (image.width() as usize * CHANNELS, output.width() as usize * CHANNELS);
-    // Four levels are read at once, so a row has one more.
-    let mut line = vec![0; from + 1];
-    // With the vectors that this processor has.
-    pulp::Arch::new().dispatch(|| {
-        for (row, target) in image.as_raw().chunks_exact(from).zip(output.chunks_exact_mut(to)) {
-            line[..from].copy_from_slice(row);
-            for ((first, values), pixel) in weights.iter().zip(target.chunks_exact_mut(CHANNELS)) {
-                let mut sums = [HALF; CHANNELS + 1];
-                let levels = line[first * CHANNELS..].windows(CHANNELS + 1).step_by(CHANNELS);
-                for (levels, weight) in levels.zip(values) {
-                    for (sum, &level) in sums.iter_mut().zip(levels) {
-                        *sum += i32::from(level) * weight;
-                    }
-                }
-                let [r, g, b, _] = sums.map(clip);
-                pixel.copy_from_slice(&[r, g, b]);
-            }
-        }
+    let (stride, target_stride) = (image.width() as usize * CHANNELS, output.width() as usize * CHANNELS);
+    let target = &mut *output;
+    pulp::Arch::new().dispatch(Rows {
+        levels: image.as_raw(),
+        stride,
+        weights,
+        target,
+        target_stride,
     });
     output
 }
 
-/// Levels of a row whose sums are kept in registers.
-const BLOCK: usize = 96;
-
-/// Gives every column a new height.
+/// Gives every column a new height, with the vectors that this processor has.
 fn along_columns(image: &RgbImage, weights: &Weights, mut output: RgbImage) -> RgbImage {
     let stride = image.width() as usize * CHANNELS;
-    pulp::Arch::new().dispatch(|| {
-        for ((first, values), target) in weights.iter().zip(output.chunks_exact_mut(stride)) {
-            let rows = &image.as_raw()[first * stride..][..values.len() * stride];
-            let (blocks, rest) = target.as_chunks_mut::<BLOCK>();
-            let at_rest = blocks.len() * BLOCK;
-            for (index, block) in blocks.iter_mut().enumerate() {
-                let mut sums = [HALF; BLOCK];
-                for (row, weight) in rows.chunks_exact(stride).zip(values) {
-                    for (sum, &level) in sums.iter_mut().zip(&row[index * BLOCK..][..BLOCK]) {
-                        *sum += i32::from(level) * weight;
+    let target = &mut *output;
+    pulp::Arch::new().dispatch(Columns {
+        levels: image.as_raw(),
+        stride,
+        weights,
+        target,
+    });
+    output
+}
+
+struct Rows<'a> {
+    levels: &'a [u8],
+    stride: usize,
+    weights: &'a Weights,
+    target: &'a mut [u8],
+    target_stride: usize,
+}
+
+impl pulp::NullaryFnOnce for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        // Four levels are read and written at once, so a row has one more.
+        let mut line = vec![0; self.stride + 1];
+        let mut made = vec![0; self.target_stride + 1];
+        let rows = self.levels.chunks_exact(self.stride);
+        for (row, target) in rows.zip(self.target.chunks_exact_mut(self.target_stride)) {
+            line[..self.stride].copy_from_slice(row);
+            for (x, &(first, ref values)) in self.weights.spans.iter().enumerate() {
+                let mut sums = [HALF; CHANNELS + 1];
+                let levels = line[first * CHANNELS..].windows(CHANNELS + 1).step_by(CHANNELS);
+                for (levels, &weight) in levels.zip(&self.weights.values[values.clone()]) {
+                    for i in 0..CHANNELS + 1 {
+                        sums[i] += i32::from(levels[i]) * weight;
                     }
                 }
-                *block = sums.map(clip);
+                made[x * CHANNELS..][..CHANNELS + 1].copy_from_slice(&sums.map(clip));
             }
-            let mut sums = [HALF; BLOCK];
-            for (row, weight) in rows.chunks_exact(stride).zip(values) {
-                for (sum, &level) in sums.iter_mut().zip(&row[at_rest..]) {
-                    *sum += i32::from(level) * weight;
+            target.copy_from_slice(&made[..self.target_stride]);
+        }
+    }
+}
+
+/// Rows that are added at once, so that their sums need not be read and written for each.
+const TAPS: usize = 4;
+
+struct Columns<'a> {
+    levels: &'a [u8],
+    stride: usize,
+    weights: &'a Weights,
+    target: &'a mut [u8],
+}
+
+impl pulp::NullaryFnOnce for Columns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let mut sums = vec![0; self.stride];
+        for (&(first, ref values), target) in self.weights.spans.iter().zip(self.target.chunks_exact_mut(self.stride)) {
+            sums.fill(HALF);
+            let values = &self.weights.values[values.clone()];
+            for (group, values) in values.chunks(TAPS).enumerate() {
+                // Of fewer rows than four, the first stands for the others, with the weight 0.
+                let row = |k: usize| {
+                    let row = first + group * TAPS + if k < values.len() { k } else { 0 };
+                    &self.levels[row * self.stride..][..self.stride]
+                };
+                let weight = |k: usize| values.get(k).copied().unwrap_or(0);
+                let rows = [row(0), row(1), row(2), row(3)];
+                let weights = [weight(0), weight(1), weight(2), weight(3)];
+                for (x, sum) in sums.iter_mut().enumerate() {
+                    let product = |k: usize| i32::from(rows[k][x]) * weights[k];
+                    *sum += product(0) + product(1) + product(2) + product(3);
                 }
             }
-            for (level, sum) in rest.iter_mut().zip(sums) {
+            for (level, &sum) in target.iter_mut().zip(&sums) {
                 *level = clip(sum);
             }
         }
-    });
-    output
+    }
 }
