@@ -14,6 +14,7 @@ RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
 
 venv tests "$REPO/tests/requirements.txt"
 tool s3s-fs 0.14.1 --features binary
+CARGO_PROFILE_RELEASE_OPT_LEVEL=0 tool burn-onnx 0.22.0 # it converts one network
 export FRUITS_TEST_PYTHON=$VENV/bin/python FRUITS_TEST_S3S_FS=$FRUITS_CACHE/tools/bin/s3s-fs # two that play S3
 
 say "Rust tests"

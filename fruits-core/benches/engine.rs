@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use fruits_core::MobileNetV2;
+use fruits_core::mobilenet::Precision;
 use fruits_core::pixels::{RgbImage, SIDE};
 
 /// Multiply-adds of a photo: the sum over all convolutions of positions x channels in x channels out x taps.
@@ -15,7 +16,8 @@ const ROUNDS: usize = 15;
 const PHOTOS: usize = 48;
 
 fn main() {
-    let model = MobileNetV2::imagenet().expect("bootstrap/weights.sh has fetched the weights");
+    let f32 = MobileNetV2::imagenet().expect("bootstrap/weights.sh has fetched the weights");
+    let models = [Some(f32.clone()), f32.with_precision(Precision::Bf16).ok()];
     let mut random = fastrand::Rng::with_seed(1);
     let photo = |_| {
         RgbImage::from_fn(SIDE, SIDE, |_, _| {
@@ -24,57 +26,41 @@ fn main() {
     };
     let photos: Vec<RgbImage> = (0..PHOTOS).map(photo).collect();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-
-    let mut limit_of_one = Vec::new();
-    let mut limit_of_all = Vec::new();
-    let mut one_thread = Vec::new();
-    let mut all_threads = Vec::new();
-    let mut latency = Vec::new();
     let one = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .build()
         .expect("a thread can be started");
-    for round in 0..=ROUNDS {
-        let times = [
-            limit(1),
-            limit(cores),
-            seconds(|| {
-                one.install(|| model.features(&photos))
-                    .expect("the photos have the right size")
-            }),
-            seconds(|| model.features(&photos).expect("the photos have the right size")),
-            seconds(|| model.features(&photos[..1]).expect("the photo has the right size")),
-        ];
-        if round > 0 {
-            for (all, time) in [
-                &mut limit_of_one,
-                &mut limit_of_all,
-                &mut one_thread,
-                &mut all_threads,
-                &mut latency,
-            ]
-            .into_iter()
-            .zip(times)
-            {
-                all.push(time);
-            }
+
+    let mut limits = [Vec::new(), Vec::new()];
+    let mut times = vec![[Vec::new(), Vec::new(), Vec::new()]; models.len()];
+    for _ in 0..ROUNDS {
+        limits[0].push(limit(1));
+        limits[1].push(limit(cores));
+        for (times, model) in times.iter_mut().zip(&models) {
+            let Some(model) = model else { continue };
+            let run = |photos: &[RgbImage]| model.features(photos).expect("the photos have the right size");
+            times[0].push(seconds(|| one.install(|| run(&photos))));
+            times[1].push(seconds(|| run(&photos)));
+            times[2].push(seconds(|| run(&photos[..1])));
         }
     }
-    let [limit_of_one, limit_of_all] = [limit_of_one, limit_of_all].map(median);
-    println!("{model:?}, {cores} cores, medians of {ROUNDS} rounds");
-    println!("limit of one core       {:8.1} photos/s", limit_of_one / MULTIPLY_ADDS);
-    println!("limit of all cores      {:8.1} photos/s", limit_of_all / MULTIPLY_ADDS);
-    let rate = PHOTOS as f64 / median(one_thread);
-    println!(
-        "network, one thread     {rate:8.1} photos/s, {:.1} % of the limit",
-        100.0 * rate * MULTIPLY_ADDS / limit_of_one
-    );
-    let rate = PHOTOS as f64 / median(all_threads);
-    println!(
-        "network, all threads    {rate:8.1} photos/s, {:.1} % of the limit",
-        100.0 * rate * MULTIPLY_ADDS / limit_of_all
-    );
-    println!("one photo, all threads  {:8.2} ms", 1e3 * median(latency));
+    println!("{cores} cores, medians of {ROUNDS} rounds");
+    let limits = limits.map(|rates| median(rates) / MULTIPLY_ADDS);
+    println!("limit of f32: one core {:.1} photos/s, all {:.1}", limits[0], limits[1]);
+    for (times, model) in times.into_iter().zip(models) {
+        let Some(model) = model else { continue };
+        let [one, all, latency] = times.map(median);
+        let rates = [one, all].map(|seconds| PHOTOS as f64 / seconds);
+        let share = |i: usize| 100.0 * rates[i] / limits[i];
+        println!("{model:?}");
+        println!(
+            "  one thread  {:7.1} photos/s, {:5.1} % of the limit of f32",
+            rates[0],
+            share(0)
+        );
+        println!("  all threads {:7.1} photos/s, {:5.1} %", rates[1], share(1));
+        println!("  one photo, all threads {:.2} ms", 1e3 * latency);
+    }
 }
 
 fn seconds<T>(work: impl FnOnce() -> T) -> f64 {

@@ -18,12 +18,25 @@ use ndarray::Array2;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extractor::{FeatureExtractor, Model};
 use crate::pixels::SIDE;
-use engine::Engine;
+use engine::{Engine, engine};
 pub use network::{ConvNorm, InvertedResidual, Network};
 pub use weights::{IMAGENET_SHA256, WEIGHTS_FILE, WEIGHTS_VARIABLE};
 
 /// Features of one photo.
 pub const FEATURES: usize = 1280;
+
+const NAME: &str = "MobileNetV2 1.0 224";
+
+/// What the 1x1 convolutions multiply, nine tenths of the work. Sums are `f32` in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Precision {
+    /// 32 bits: features equal Keras' to 2e-4.
+    #[default]
+    F32,
+    /// 16 bits, the upper half of an `f32`.
+    Bf16,
+}
 
 /// MobileNetV2 with its weights, ready to run. Clones share the weights.
 ///
@@ -40,7 +53,7 @@ pub const FEATURES: usize = 1280;
 #[derive(Clone)]
 pub struct MobileNetV2 {
     network: Arc<Network>,
-    engine: Option<Arc<Engine>>,
+    engine: Option<Arc<dyn Engine>>,
     device: Device,
     model: Model,
 }
@@ -78,17 +91,38 @@ impl MobileNetV2 {
         let device = Device::flex();
         let (network, weights_sha256) = weights::load(path.as_ref(), &device)?;
         Ok(MobileNetV2 {
-            engine: Engine::new(&network).map(Arc::new),
+            engine: engine(&network, Precision::F32),
             network: Arc::new(network),
             device,
             model: Model {
-                name: "MobileNetV2 1.0 224".to_owned(),
+                name: NAME.to_owned(),
                 weights_sha256,
                 preprocessing: "RGB, Pillow bicubic to 224x224, x / 127.5 - 1".to_owned(),
                 side: SIDE,
                 features: FEATURES,
             },
         })
+    }
+
+    /// The same network with another precision. The model's name says so, and features of both are not mixed by a resumed run.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if the processor has no instructions for it: bf16 needs AVX512_BF16 (AMD since Zen 4, Intel's servers since
+    /// Cooper Lake).
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
+        let (engine, name) = match precision {
+            Precision::F32 => (engine(&self.network, precision), NAME.to_owned()),
+            Precision::Bf16 => {
+                let engine = engine(&self.network, precision);
+                if engine.is_none() {
+                    let message = "this processor cannot multiply bf16: it has no AVX512_BF16";
+                    return Err(Error::new(ErrorKind::Unsupported, Step::Infer, "precision", message));
+                }
+                (engine, format!("{NAME}, bf16"))
+            }
+        };
+        (self.engine, self.model.name) = (engine, name);
+        Ok(self)
     }
 
     /// SHA-256 of the weights' file, in hexadecimal.
@@ -107,21 +141,17 @@ impl MobileNetV2 {
     /// # Errors
     /// [`ErrorKind::Invalid`] if a photo has another size: see [`network_input`](crate::pixels::network_input).
     pub fn features(&self, photos: &[RgbImage]) -> Result<Array2<f32>> {
-        self.run(photos, Engine::features_by_all)
+        self.run(photos, |engine| engine.features_by_all(photos))
     }
 
-    fn run(
-        &self,
-        photos: &[RgbImage],
-        engine_run: impl FnOnce(&Engine, &[RgbImage]) -> Array2<f32>,
-    ) -> Result<Array2<f32>> {
+    fn run(&self, photos: &[RgbImage], by_engine: impl FnOnce(&dyn Engine) -> Array2<f32>) -> Result<Array2<f32>> {
         if let Some(photo) = photos.iter().find(|photo| photo.dimensions() != (SIDE, SIDE)) {
             let (width, height) = photo.dimensions();
             let message = format!("the network takes {SIDE}x{SIDE} pixels, not {width}x{height}");
             return Err(Error::new(ErrorKind::Invalid, Step::Infer, "", message));
         }
         match &self.engine {
-            Some(engine) => Ok(engine_run(engine, photos)),
+            Some(engine) => Ok(by_engine(&**engine)),
             None => by_burn(&self.network, &self.device, photos),
         }
     }
@@ -134,7 +164,7 @@ impl FeatureExtractor for MobileNetV2 {
 
     /// As [`features`](MobileNetV2::features), by this thread alone.
     fn extract(&self, photos: &[RgbImage]) -> Result<Array2<f32>> {
-        self.run(photos, Engine::features)
+        self.run(photos, |engine| engine.features(photos))
     }
 }
 

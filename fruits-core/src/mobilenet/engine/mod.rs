@@ -7,13 +7,18 @@
 //! | `plan` | the layers as data: folded, packed, in the order in which they run |
 //! | `kernels` | the instruction sets, and the lengths that a kernel may rely on |
 //! | `tile` | the inner loops, for vectors of any kind |
+//! | `amx` | products on tile registers |
 //! | `simd` | vectors of an instruction set |
 //! | `buffer` | aligned memory |
 //!
 //! All unsafe code of the crate is in this folder.
 
 #![allow(unsafe_code)]
+// Indices with constant bounds are unrolled, and name the registers that they stand for.
+#![allow(clippy::needless_range_loop)]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod buffer;
 mod kernels;
 mod plan;
@@ -26,80 +31,97 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod tile;
 
+use std::sync::Arc;
+
+use half::bf16;
 use image::RgbImage;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayViewMut1};
 use rayon::prelude::*;
 
+use super::Precision;
 use super::network::Network;
 use crate::spare::Spare;
-use kernels::Kernels;
+use kernels::{Kernels, Operand};
 use plan::Plan;
 use run::Workspace;
 
 /// The network on the vectors of this processor.
-pub(super) struct Engine {
-    plan: Plan,
-    /// Memory that no photo is in just now.
-    idle: Spare<Workspace>,
+pub(super) trait Engine: Send + Sync {
+    /// The instruction set.
+    fn name(&self) -> &'static str;
+
+    /// The features of photos of 224x224 pixels, `n x 1280`, by this thread alone.
+    fn features(&self, photos: &[RgbImage]) -> Array2<f32>;
+
+    /// The same by all threads: each with photos of its own, or all with parts of a photo if there are fewer photos than threads.
+    fn features_by_all(&self, photos: &[RgbImage]) -> Array2<f32>;
 }
 
-impl Engine {
-    /// Nothing if the processor has neither AVX-512 nor AVX2.
-    pub fn new(network: &Network) -> Option<Self> {
-        Kernels::all().next().map(|kernels| Self::with(network, kernels))
-    }
+/// Nothing if the processor has no instructions for it.
+pub(super) fn engine(network: &Network, precision: Precision) -> Option<Arc<dyn Engine>> {
+    Some(match precision {
+        Precision::F32 => Arc::new(Compiled::new(network, f32::kernels().first()?)),
+        Precision::Bf16 => Arc::new(Compiled::new(network, bf16::kernels().first()?)),
+    })
+}
 
-    fn with(network: &Network, kernels: &'static Kernels) -> Self {
-        Engine {
-            plan: Plan::new(network, kernels),
-            idle: Spare::default(),
-        }
-    }
+/// The plan for operands of one type, and the memory to run it in.
+struct Compiled<E: Operand> {
+    plan: Plan<E>,
+    /// Memory that no photo is in just now.
+    idle: Spare<Workspace<E>>,
+}
 
-    /// The instruction set.
-    pub fn name(&self) -> &'static str {
+impl<E: Operand> Engine for Compiled<E> {
+    fn name(&self) -> &'static str {
         self.plan.kernels.name
     }
 
-    /// The features of photos of 224x224 pixels, `n x 1280`, by this thread alone.
-    pub fn features(&self, photos: &[RgbImage]) -> Array2<f32> {
-        self.each(photos, |photo, features| self.one(photo, 1, features))
+    fn features(&self, photos: &[RgbImage]) -> Array2<f32> {
+        self.each(photos, 1)
     }
 
-    /// The same by all threads: each with photos of its own, or all with parts of a photo if there are fewer photos than threads.
-    pub fn features_by_all(&self, photos: &[RgbImage]) -> Array2<f32> {
+    fn features_by_all(&self, photos: &[RgbImage]) -> Array2<f32> {
         let threads = rayon::current_num_threads();
         if photos.len() < threads {
             // From within the pool, its threads need not be woken for every block.
-            return rayon::scope(|_| self.each(photos, |photo, features| self.one(photo, threads, features)));
+            return rayon::scope(|_| self.each(photos, threads));
         }
         let mut features = self.rows(photos.len());
-        let rows = features
-            .as_slice_mut()
-            .expect("it was just made")
-            .par_chunks_mut(self.plan.features);
+        let mut rows: Vec<ArrayViewMut1<f32>> = features.rows_mut().into_iter().collect();
         photos
             .par_iter()
-            .zip(rows)
-            .for_each(|(photo, features)| self.one(photo, 1, features));
+            .zip(&mut rows)
+            .for_each(|(photo, row)| self.one(photo, 1, row));
         features
+    }
+}
+
+impl<E: Operand> Compiled<E> {
+    fn new(network: &Network, kernels: &'static Kernels<E>) -> Self {
+        Compiled {
+            plan: Plan::new(network, kernels),
+            idle: Spare::default(),
+        }
     }
 
     fn rows(&self, count: usize) -> Array2<f32> {
         Array2::zeros((count, self.plan.features))
     }
 
-    fn each(&self, photos: &[RgbImage], work: impl Fn(&RgbImage, &mut [f32])) -> Array2<f32> {
+    /// One photo after the other.
+    fn each(&self, photos: &[RgbImage], threads: usize) -> Array2<f32> {
         let mut features = self.rows(photos.len());
         for (photo, mut row) in photos.iter().zip(features.rows_mut()) {
-            work(photo, row.as_slice_mut().expect("rows are contiguous"));
+            self.one(photo, threads, &mut row);
         }
         features
     }
 
-    fn one(&self, photo: &RgbImage, threads: usize, features: &mut [f32]) {
+    fn one(&self, photo: &RgbImage, threads: usize, features: &mut ArrayViewMut1<f32>) {
         let workspace = self.idle.take();
         let mut workspace = workspace.unwrap_or_else(|| Workspace::new(&self.plan));
+        let features = features.as_slice_mut().expect("rows are contiguous");
         workspace.features(&self.plan, photo.as_raw(), threads, features);
         self.idle.put(workspace);
     }

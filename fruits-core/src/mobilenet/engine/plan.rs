@@ -4,30 +4,32 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 
-use super::buffer::Buffer;
-use super::kernels::{Kernels, Pointwise, before};
+use super::buffer::{Buffer, CACHE_LINE};
+use super::kernels::{Kernels, Operand, Pointwise, before};
 use crate::mobilenet::network::{ConvNorm, Network};
 use crate::pixels::SIDE;
 
-/// Numbers of a cache line; panels begin with one.
-const LINE: usize = 16;
 /// Bytes that the hidden rows of a strip may take, of a cache of a megabyte that also holds what is read and written.
 const STRIP_BYTES: usize = 256 << 10;
 
-/// The layers in the order in which they run, and where their weights lie.
-pub(super) struct Plan {
-    pub kernels: &'static Kernels,
+/// The layers in the order in which they run, and their weights.
+pub(super) struct Plan<E: Operand> {
+    pub kernels: &'static Kernels<E>,
+    pub stem: Vec<Panel>,
     pub bottlenecks: Vec<Bottleneck>,
     pub head: Vec<Panel>,
     /// Channels and side of the map before the head.
     pub last: (usize, usize),
     pub features: usize,
-    pub weights: Buffer,
+    /// The weights of the 1x1 convolutions.
+    pub operands: Buffer<E>,
+    /// All other weights, and the biases.
+    pub numbers: Buffer<f32>,
 }
 
 /// An inverted residual block: a wide hidden map is made, filtered and projected strip by strip, so that it never leaves the cache.
 pub(super) struct Bottleneck {
-    /// From pixels in the first, which is the stem.
+    /// None in the first, whose hidden map is the stem's.
     pub expand: Vec<Panel>,
     pub depthwise: Depthwise,
     pub project: Vec<Panel>,
@@ -41,16 +43,16 @@ pub(super) struct Bottleneck {
     pub residual: bool,
 }
 
-/// Weights and biases of some blocks of output channels.
+/// Weights and biases of some vectors of output channels.
 pub(super) struct Panel {
-    pub blocks: usize,
+    pub vectors: usize,
     pub depth: usize,
-    /// `[depth][blocks * lanes]`.
+    /// Of the operands; of the numbers if it is the stem's.
     pub weights: Range<usize>,
     pub bias: Range<usize>,
 }
 
-/// Weights `[blocks][9][lanes]` and biases of all channels.
+/// Weights `[vectors][9][lanes]` and biases of all channels.
 pub(super) struct Depthwise {
     pub stride: usize,
     pub weights: Range<usize>,
@@ -85,30 +87,32 @@ impl Depthwise {
     }
 }
 
-impl Plan {
+impl<E: Operand> Plan<E> {
     /// Takes all widths, depths and strides from the module.
-    pub fn new(network: &Network, kernels: &'static Kernels) -> Self {
+    pub fn new(network: &Network, kernels: &'static Kernels<E>) -> Self {
         let mut pack = Packer {
             kernels,
+            operands: Vec::new(),
             numbers: Vec::new(),
         };
         let mut side = SIDE as usize / network.stem.conv.stride[0];
-        let mut expand = pack.stem(&network.stem);
+        let stem = pack.stem(&network.stem);
         let mut channels = network.stem.conv.weight.dims()[0];
         let mut bottlenecks = Vec::new();
         for block in &network.blocks {
             let channels_in = channels;
+            let mut expand = Vec::new();
             if let Some(convolution) = &block.expand {
-                expand = pack.pointwise(convolution);
+                expand = pack.pointwise(convolution, kernels.lanes);
                 channels = convolution.conv.weight.dims()[0];
             }
             let hidden = channels;
             let depthwise = pack.depthwise(&block.depthwise);
-            let project = pack.pointwise(&block.project);
+            let project = pack.pointwise(&block.project, kernels.block);
             channels = block.project.conv.weight.dims()[0];
             let stride = depthwise.stride;
             bottlenecks.push(Bottleneck {
-                expand: std::mem::take(&mut expand),
+                expand,
                 depthwise,
                 project,
                 channels_in,
@@ -120,26 +124,37 @@ impl Plan {
             });
             side /= stride;
         }
-        let head = pack.pointwise(&network.head);
+        let head = pack.pointwise(&network.head, kernels.lanes);
         Plan {
             kernels,
+            stem,
             bottlenecks,
             head,
             last: (channels, side),
             features: network.head.conv.weight.dims()[0],
-            weights: Buffer::from(pack.numbers.as_slice()),
+            operands: Buffer::from(pack.operands.as_slice()),
+            numbers: Buffer::from(pack.numbers.as_slice()),
         }
     }
 
     /// A call with the weights of a panel, and nothing to do yet.
-    pub fn call(&self, panel: &Panel) -> Pointwise<'_> {
+    pub fn call<O>(&self, panel: &Panel) -> Pointwise<'_, E, O> {
+        self.call_with(panel, &self.operands)
+    }
+
+    /// The same for a panel of the stem.
+    pub fn stem_call(&self, panel: &Panel) -> Pointwise<'_, f32, f32> {
+        self.call_with(panel, &self.numbers)
+    }
+
+    fn call_with<'a, I, O>(&'a self, panel: &Panel, weights: &'a [I]) -> Pointwise<'a, I, O> {
         Pointwise {
             input: &[],
             input_row: 0,
             input_block: 0,
             depth: panel.depth,
-            weights: &self.weights[panel.weights.clone()],
-            bias: &self.weights[panel.bias.clone()],
+            weights: &weights[panel.weights.clone()],
+            bias: &self.numbers[panel.bias.clone()],
             rows: 0,
             columns: 0,
             output_row: 0,
@@ -148,9 +163,9 @@ impl Plan {
         }
     }
 
-    /// Channels with those that fill up the last block.
+    /// Channels of a map with those that fill up its last block.
     pub fn whole_blocks(&self, channels: usize) -> usize {
-        channels.next_multiple_of(self.kernels.lanes)
+        channels.next_multiple_of(self.kernels.block)
     }
 }
 
@@ -162,12 +177,13 @@ fn strip(side: usize, hidden: usize) -> usize {
     side.div_ceil(strips)
 }
 
-struct Packer {
-    kernels: &'static Kernels,
+struct Packer<E: Operand> {
+    kernels: &'static Kernels<E>,
+    operands: Vec<E>,
     numbers: Vec<f32>,
 }
 
-impl Packer {
+impl<E: Operand> Packer<E> {
     /// `[3][9 = column, channel][channels]`: a line of pixels is one segment of the depth.
     fn stem(&mut self, convolution: &ConvNorm) -> Vec<Panel> {
         let (weights, bias) = folded(convolution);
@@ -178,33 +194,44 @@ impl Packer {
                 move |y| (0..width * channels).map(move |i| filter[(i % channels * height + y) * width + i / channels]);
             (0..height).flat_map(of_line)
         });
-        self.panels(&by_line.collect::<Vec<_>>(), &bias)
+        let weights: Vec<f32> = by_line.collect();
+        self.panels(bias, self.kernels.lanes, |pack, channels| {
+            let packed = packed(&weights, depth, depth, 1, channels);
+            (depth, push(&mut pack.numbers, packed))
+        })
     }
 
-    fn pointwise(&mut self, convolution: &ConvNorm) -> Vec<Panel> {
+    /// Panels of a 1x1 convolution whose output has blocks of so many channels.
+    fn pointwise(&mut self, convolution: &ConvNorm, block: usize) -> Vec<Panel> {
         let (weights, bias) = folded(convolution);
-        self.panels(&weights, &bias)
+        let depth = weights.len() / bias.len();
+        self.panels(bias, block, |pack, channels| {
+            let (whole, step) = (depth.next_multiple_of(pack.kernels.depth), pack.kernels.step);
+            let packed = packed(&weights, depth, whole, step, channels).map(E::from_f32);
+            (whole, push(&mut pack.operands, packed))
+        })
     }
 
-    /// Panels of as equal widths as can be, of weights `[channels][depth]`. Channels that fill up a block are zero.
-    fn panels(&mut self, weights: &[f32], bias: &[f32]) -> Vec<Panel> {
+    /// Panels of as equal widths as can be. Channels that fill up a block are zero.
+    fn panels(
+        &mut self,
+        mut bias: Vec<f32>,
+        block: usize,
+        mut push_weights: impl FnMut(&mut Self, Range<usize>) -> (usize, Range<usize>),
+    ) -> Vec<Panel> {
         let lanes = self.kernels.lanes;
-        let depth = weights.len() / bias.len();
-        let blocks = bias.len().div_ceil(lanes);
-        let count = blocks.div_ceil(self.kernels.widest);
-        let cut = |panel: usize| panel * blocks / count;
+        bias.resize(bias.len().next_multiple_of(block), 0.0);
+        let vectors = bias.len() / lanes;
+        let count = vectors.div_ceil(self.kernels.widest);
+        let cut = |panel: usize| panel * vectors / count;
         let panel = |panel: usize| {
             let channels = cut(panel) * lanes..cut(panel + 1) * lanes;
-            let weight = |channel: usize, k: usize| weights.get(channel * depth + k).copied().unwrap_or(0.0);
-            let packed = (0..depth).flat_map(|k| channels.clone().map(move |channel| weight(channel, k)));
-            let bias = channels
-                .clone()
-                .map(|channel| bias.get(channel).copied().unwrap_or(0.0));
+            let (depth, weights) = push_weights(self, channels.clone());
             Panel {
-                blocks: cut(panel + 1) - cut(panel),
+                vectors: cut(panel + 1) - cut(panel),
                 depth,
-                weights: self.push(packed),
-                bias: self.push(bias),
+                weights,
+                bias: push(&mut self.numbers, bias[channels].iter().copied()),
             }
         };
         (0..count).map(panel).collect()
@@ -215,25 +242,44 @@ impl Packer {
         let lanes = self.kernels.lanes;
         assert!(
             bias.len().is_multiple_of(lanes),
-            "hidden maps have whole blocks of channels"
+            "hidden maps have whole vectors of channels"
         );
-        let packed = (0..bias.len() / lanes).flat_map(|block| {
+        let packed = (0..bias.len() / lanes).flat_map(|vector| {
             let weights = &weights;
-            (0..9).flat_map(move |tap| (0..lanes).map(move |lane| weights[(block * lanes + lane) * 9 + tap]))
+            (0..9).flat_map(move |tap| (0..lanes).map(move |lane| weights[(vector * lanes + lane) * 9 + tap]))
         });
         Depthwise {
             stride: convolution.conv.stride[0],
-            weights: self.push(packed),
-            bias: self.push(bias.iter().copied()),
+            weights: push(&mut self.numbers, packed),
+            bias: push(&mut self.numbers, bias.iter().copied()),
         }
     }
+}
 
-    fn push(&mut self, numbers: impl Iterator<Item = f32>) -> Range<usize> {
-        self.numbers.resize(self.numbers.len().next_multiple_of(LINE), 0.0);
-        let start = self.numbers.len();
-        self.numbers.extend(numbers);
-        start..self.numbers.len()
-    }
+/// Weights `[channels][depth]` as `[whole / step][channels][step]`, with zeros where there are none.
+fn packed(
+    weights: &[f32],
+    depth: usize,
+    whole: usize,
+    step: usize,
+    channels: Range<usize>,
+) -> impl Iterator<Item = f32> {
+    let weight = move |channel: usize, k: usize| match k < depth {
+        true => weights.get(channel * depth + k).copied().unwrap_or(0.0),
+        false => 0.0,
+    };
+    (0..whole).step_by(step).flat_map(move |first| {
+        let of_channel = move |channel| (first..first + step).map(move |k| weight(channel, k));
+        channels.clone().flat_map(of_channel)
+    })
+}
+
+/// Appends numbers from the next cache line on.
+fn push<T: Copy + Default>(all: &mut Vec<T>, numbers: impl Iterator<Item = T>) -> Range<usize> {
+    all.resize(all.len().next_multiple_of(CACHE_LINE / size_of::<T>()), T::default());
+    let start = all.len();
+    all.extend(numbers);
+    start..all.len()
 }
 
 /// Weights `[channels out][channels in / groups][3 x 3 or 1]` and biases that do what the convolution and its normalisation do.

@@ -1,13 +1,16 @@
-//! Vectors of `f32` in the registers of two instruction sets.
+//! Vectors in the registers of two instruction sets.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
+
+use half::bf16;
 
 /// Vectors of `f32`.
 ///
 /// # Safety
 /// Every function needs a processor with the instruction set, and has to be inlined into a function that is compiled for it. Pointers are
 /// to [`LANES`](Self::LANES) numbers.
-pub(super) trait Simd {
+pub(super) trait Simd: Sized {
     /// Numbers in a vector.
     const LANES: usize;
     type Vector: Copy;
@@ -23,13 +26,94 @@ pub(super) trait Simd {
     unsafe fn relu6(vector: Self::Vector) -> Self::Vector;
 }
 
+/// How numbers of another kind become vectors, and are multiplied.
+///
+/// # Safety
+/// As [`Simd`].
+pub(super) trait Of<E>: Simd {
+    /// Vectors' numbers that a cache line of these numbers holds, in vectors.
+    const VECTORS: usize;
+    /// Numbers that are multiplied at once in a lane: their products are added.
+    const STEP: usize;
+    type Factor: Copy;
+
+    unsafe fn load_from(from: *const E) -> Self::Vector;
+    unsafe fn store_to(to: *mut E, vector: Self::Vector);
+    /// The same [`STEP`](Self::STEP) numbers in all lanes.
+    unsafe fn splat_factor(from: *const E) -> Self::Factor;
+    /// `STEP` numbers for each lane.
+    unsafe fn load_factor(from: *const E) -> Self::Factor;
+    unsafe fn accumulate(a: Self::Factor, b: Self::Factor, sum: Self::Vector) -> Self::Vector;
+
+    /// Adds the products of `R x C` positions and `N` vectors of channels.
+    #[inline(always)]
+    unsafe fn multiply<const R: usize, const C: usize, const N: usize>(
+        sums: &mut [[[Self::Vector; N]; C]; R],
+        input: *const E,
+        weights: *const E,
+        walk: Walk,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { multiply::<Self, E, R, C, N>(sums, input, weights, walk) }
+    }
+}
+
+/// Where the numbers lie that are multiplied: how far the next row, column and segment are, and how many there are.
+#[derive(Clone, Copy)]
+pub(super) struct Walk {
+    pub row: usize,
+    pub column: usize,
+    pub block: usize,
+    /// Numbers of a segment; the last may have fewer.
+    pub segment: usize,
+    /// All numbers of a position.
+    pub depth: usize,
+}
+
+#[inline(always)]
+unsafe fn multiply<S: Of<E>, E, const R: usize, const C: usize, const N: usize>(
+    sums: &mut [[[S::Vector; N]; C]; R],
+    mut input: *const E,
+    mut weights: *const E,
+    walk: Walk,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut left = walk.depth;
+        while left > 0 {
+            let count = left.min(walk.segment);
+            for k in (0..count).step_by(S::STEP) {
+                let mut w = [S::load_factor(weights); N];
+                for n in 1..N {
+                    w[n] = S::load_factor(weights.add(n * S::LANES * S::STEP));
+                }
+                for r in 0..R {
+                    for c in 0..C {
+                        let x = S::splat_factor(input.add(r * walk.row + c * walk.column + k));
+                        for n in 0..N {
+                            sums[r][c][n] = <S as Of<E>>::accumulate(x, w[n], sums[r][c][n]);
+                        }
+                    }
+                }
+                weights = weights.add(N * S::LANES * S::STEP);
+            }
+            left -= count;
+            input = input.wrapping_add(walk.block);
+        }
+    }
+}
+
 /// 16 numbers.
 pub(super) struct Avx512;
 /// 8 numbers, with the fused multiply-add that came beside AVX2.
 pub(super) struct Avx2;
 
 macro_rules! simd {
-    ($name:ty, $lanes:literal, $vector:ty, $splat:ident, $load:ident, $store:ident, $add:ident, $mul_add:ident, $max:ident, $min:ident) => {
+    (
+        $name:ty, $lanes:literal, $vector:ty,
+        $splat:ident, $load:ident, $store:ident, $add:ident, $mul_add:ident, $max:ident, $min:ident,
+        $($multiply:item)?
+    ) => {
         // SAFETY of all calls: the trait asks the caller for the instruction set and for pointers to as many numbers.
         impl Simd for $name {
             const LANES: usize = $lanes;
@@ -65,6 +149,39 @@ macro_rules! simd {
                 unsafe { $min($max(vector, $splat(0.0)), $splat(6.0)) }
             }
         }
+
+        impl Of<f32> for $name {
+            const VECTORS: usize = 1;
+            const STEP: usize = 1;
+            type Factor = $vector;
+
+            #[inline(always)]
+            unsafe fn load_from(from: *const f32) -> $vector {
+                unsafe { Self::load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn store_to(to: *mut f32, vector: $vector) {
+                unsafe { Self::store(to, vector) }
+            }
+
+            #[inline(always)]
+            unsafe fn splat_factor(from: *const f32) -> $vector {
+                unsafe { Self::splat(*from) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_factor(from: *const f32) -> $vector {
+                unsafe { Self::load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn accumulate(a: $vector, b: $vector, sum: $vector) -> $vector {
+                unsafe { Self::mul_add(a, b, sum) }
+            }
+
+            $($multiply)?
+        }
     };
 }
 
@@ -78,7 +195,7 @@ simd!(
     _mm512_add_ps,
     _mm512_fmadd_ps,
     _mm512_max_ps,
-    _mm512_min_ps
+    _mm512_min_ps,
 );
 simd!(
     Avx2,
@@ -90,5 +207,124 @@ simd!(
     _mm256_add_ps,
     _mm256_fmadd_ps,
     _mm256_max_ps,
-    _mm256_min_ps
+    _mm256_min_ps,
+    #[inline(always)]
+    unsafe fn multiply<const R: usize, const C: usize, const N: usize>(
+        sums: &mut [[[__m256; N]; C]; R],
+        input: *const f32,
+        weights: *const f32,
+        walk: Walk,
+    ) {
+        unsafe {
+            if R == 1 && C == 4 && N == 3 {
+                four_by_three(&mut *(&raw mut *sums).cast(), input, weights, walk);
+            } else {
+                multiply::<Self, f32, R, C, N>(sums, input, weights, walk);
+            }
+        }
+    }
 );
+
+/// Four columns by three vectors take all 16 registers: twelve for sums, three for weights, one for a number. The compiler's order of
+/// instructions needs one more, and moves sums to memory and back in every step.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn four_by_three(sums: &mut [[__m256; 3]; 4], input: *const f32, weights: *const f32, walk: Walk) {
+    let column = walk.column * size_of::<f32>();
+    let next = (walk.block as isize - walk.segment as isize) * size_of::<f32>() as isize;
+    let [[a0, a1, a2], [b0, b1, b2], [c0, c1, c2], [d0, d1, d2]] = sums;
+    // SAFETY: it reads what the caller has said, and changes the sums.
+    unsafe {
+        asm!(
+            // Segment by segment, number by number.
+            "3:",
+            "mov {count}, {segment}",
+            "cmp {count}, {left}",
+            "cmova {count}, {left}",
+            "sub {left}, {count}",
+            "2:",
+            "vmovups {w0}, [{weights}]",
+            "vmovups {w1}, [{weights} + 32]",
+            "vmovups {w2}, [{weights} + 64]",
+            "vbroadcastss {x}, [{input}]",
+            "vfmadd231ps {a0}, {x}, {w0}",
+            "vfmadd231ps {a1}, {x}, {w1}",
+            "vfmadd231ps {a2}, {x}, {w2}",
+            "vbroadcastss {x}, [{input} + {column}]",
+            "vfmadd231ps {b0}, {x}, {w0}",
+            "vfmadd231ps {b1}, {x}, {w1}",
+            "vfmadd231ps {b2}, {x}, {w2}",
+            "vbroadcastss {x}, [{input} + {column} * 2]",
+            "vfmadd231ps {c0}, {x}, {w0}",
+            "vfmadd231ps {c1}, {x}, {w1}",
+            "vfmadd231ps {c2}, {x}, {w2}",
+            "vbroadcastss {x}, [{input} + {third}]",
+            "vfmadd231ps {d0}, {x}, {w0}",
+            "vfmadd231ps {d1}, {x}, {w1}",
+            "vfmadd231ps {d2}, {x}, {w2}",
+            "add {input}, 4",
+            "add {weights}, 96",
+            "dec {count}",
+            "jnz 2b",
+            "add {input}, {next}",
+            "test {left}, {left}",
+            "jnz 3b",
+            input = inout(reg) input => _,
+            weights = inout(reg) weights => _,
+            count = out(reg) _,
+            left = inout(reg) walk.depth => _,
+            segment = in(reg) walk.segment,
+            next = in(reg) next,
+            column = in(reg) column,
+            third = in(reg) 3 * column,
+            x = out(ymm_reg) _,
+            w0 = out(ymm_reg) _, w1 = out(ymm_reg) _, w2 = out(ymm_reg) _,
+            a0 = inout(ymm_reg) *a0, a1 = inout(ymm_reg) *a1, a2 = inout(ymm_reg) *a2,
+            b0 = inout(ymm_reg) *b0, b1 = inout(ymm_reg) *b1, b2 = inout(ymm_reg) *b2,
+            c0 = inout(ymm_reg) *c0, c1 = inout(ymm_reg) *c1, c2 = inout(ymm_reg) *c2,
+            d0 = inout(ymm_reg) *d0, d1 = inout(ymm_reg) *d1, d2 = inout(ymm_reg) *d2,
+            options(nostack, readonly),
+        );
+    }
+}
+
+// SAFETY of all calls: as above; the instruction set includes AVX512_BF16.
+impl Of<bf16> for Avx512 {
+    const VECTORS: usize = 2;
+    const STEP: usize = 2;
+    type Factor = __m512bh;
+
+    #[inline(always)]
+    unsafe fn load_from(from: *const bf16) -> __m512 {
+        unsafe {
+            _mm512_cvtpbh_ps(std::mem::transmute::<__m256i, __m256bh>(_mm256_loadu_si256(
+                from.cast(),
+            )))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_to(to: *mut bf16, vector: __m512) {
+        unsafe {
+            _mm256_storeu_si256(
+                to.cast(),
+                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(vector)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_factor(from: *const bf16) -> __m512bh {
+        unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(from.cast::<i32>().read_unaligned())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_factor(from: *const bf16) -> __m512bh {
+        unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn accumulate(a: __m512bh, b: __m512bh, sum: __m512) -> __m512 {
+        unsafe { _mm512_dpbf16_ps(sum, a, b) }
+    }
+}

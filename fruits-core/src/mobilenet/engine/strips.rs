@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::kernels::{Depthwise, Pointwise};
+use super::kernels::{Depthwise, Operand, Pointwise};
 use super::plan::{Bottleneck, Panel, Plan};
 use crate::pixels::SIDE;
 
@@ -16,28 +16,28 @@ pub(super) const LINE: usize = (SIDE as usize + 1) * CHANNELS;
 
 /// What a block reads.
 #[derive(Clone, Copy)]
-pub(super) enum Input<'a> {
+pub(super) enum Input<'a, E> {
     /// Lines of RGB.
     Pixels(&'a [u8]),
-    Map(&'a [f32]),
+    Map(&'a [E]),
 }
 
 /// A block at work.
-pub(super) struct Strips<'a> {
-    pub plan: &'a Plan,
+pub(super) struct Strips<'a, E: Operand> {
+    pub plan: &'a Plan<E>,
     pub block: &'a Bottleneck,
-    pub input: Input<'a>,
+    pub input: Input<'a, E>,
     /// The lines of pixels that a strip is made of, as numbers.
     pub lines: &'a mut [f32],
     /// The ring of hidden rows.
     pub hidden: &'a mut [f32],
     /// The rows of a strip after their filters.
-    pub filtered: &'a mut [f32],
+    pub filtered: &'a mut [E],
 }
 
-impl Strips<'_> {
+impl<E: Operand> Strips<'_, E> {
     /// Makes some rows of the output.
-    pub fn run(&mut self, outputs: Range<usize>, output: &mut [f32]) {
+    pub fn run(&mut self, outputs: Range<usize>, output: &mut [E]) {
         let (side, stride) = (self.block.side, self.block.depthwise.stride);
         let up = self.block.depthwise.up();
         let first = (outputs.start * stride).saturating_sub(up);
@@ -50,12 +50,16 @@ impl Strips<'_> {
             let next = if end == last { outputs.end } else { ready.max(finished) };
             self.read(made..end);
             let mut first = 0;
-            for panel in &self.block.expand {
+            let panels = match self.input {
+                Input::Pixels(_) => &self.plan.stem,
+                Input::Map(_) => &self.block.expand,
+            };
+            for panel in panels {
                 self.expand(panel, first, made..end);
-                for channels in first..first + panel.blocks {
-                    self.filter(channels, finished..next);
+                for vector in first..first + panel.vectors {
+                    self.filter(vector, finished..next);
                 }
-                first += panel.blocks;
+                first += panel.vectors;
             }
             let row = self.block.side_out() * self.plan.whole_blocks(self.block.channels_out);
             self.project(finished..next, &mut output[(finished - outputs.start) * row..]);
@@ -75,71 +79,76 @@ impl Strips<'_> {
         }
     }
 
-    /// Makes some channels of some hidden rows; `first` is the first block of channels.
+    /// Makes some channels of some hidden rows; `first` is the first vector of channels.
     fn expand(&mut self, panel: &Panel, first: usize, rows: Range<usize>) {
-        let (side, slots, lanes) = (self.block.side, self.block.slots(), self.plan.kernels.lanes);
+        let (side, slots, kernels) = (self.block.side, self.block.slots(), self.plan.kernels);
         let output_row = side * self.block.hidden;
         let mut row = rows.start;
         while row < rows.end {
             let slot = row % slots;
-            let call = Pointwise {
-                rows: (rows.end - row).min(slots - slot),
-                columns: side,
-                output_row,
-                relu6: true,
-                ..self.plan.call(panel)
-            };
-            let output = &mut self.hidden[slot * output_row + first * side * lanes..];
+            let count = (rows.end - row).min(slots - slot);
+            let output = &mut self.hidden[slot * output_row + first * side * kernels.lanes..];
             match self.input {
                 Input::Pixels(_) => {
-                    let input = &self.lines[2 * (row - rows.start) * LINE..];
                     let call = Pointwise {
-                        input,
+                        input: &self.lines[2 * (row - rows.start) * LINE..],
                         input_row: 2 * LINE,
                         input_block: LINE,
-                        ..call
+                        rows: count,
+                        columns: side,
+                        output_row,
+                        relu6: true,
+                        ..self.plan.stem_call(panel)
                     };
-                    self.plan.kernels.stem(&call, output);
+                    kernels.stem(&call, output);
                 }
                 Input::Map(map) => {
                     let input_row = side * self.plan.whole_blocks(self.block.channels_in);
-                    let input = &map[row * input_row..];
                     let call = Pointwise {
-                        input,
+                        input: &map[row * input_row..],
                         input_row,
-                        input_block: side * lanes,
-                        ..call
+                        input_block: side * kernels.block,
+                        rows: count,
+                        columns: side,
+                        output_row,
+                        relu6: true,
+                        ..self.plan.call(panel)
                     };
-                    self.plan.kernels.pointwise(&call, output);
+                    kernels.expand(&call, output);
                 }
             }
-            row += call.rows;
+            row += count;
         }
     }
 
-    /// Filters a block of channels for some rows of output.
-    fn filter(&mut self, channels: usize, outputs: Range<usize>) {
-        let (side, lanes, depthwise) = (self.block.side, self.plan.kernels.lanes, &self.block.depthwise);
+    /// Filters a vector of channels for some rows of output.
+    fn filter(&mut self, vector: usize, outputs: Range<usize>) {
+        let (side, side_out, kernels) = (self.block.side, self.block.side_out(), self.plan.kernels);
+        let (lanes, depthwise) = (kernels.lanes, &self.block.depthwise);
         let call = Depthwise {
-            input: &self.hidden[channels * side * lanes..],
+            input: &self.hidden[vector * side * lanes..],
             slots: self.block.slots(),
             input_row: side * self.block.hidden,
             height: side,
             columns: side,
             stride: depthwise.stride,
-            weights: &self.plan.weights[depthwise.weights.clone()][channels * 9 * lanes..][..9 * lanes],
-            bias: &self.plan.weights[depthwise.bias.clone()][channels * lanes..][..lanes],
+            weights: &self.plan.numbers[depthwise.weights.clone()][vector * 9 * lanes..][..9 * lanes],
+            bias: &self.plan.numbers[depthwise.bias.clone()][vector * lanes..][..lanes],
             outputs,
-            output_row: self.block.side_out() * self.block.hidden,
+            output_row: self.filtered_row(),
         };
-        self.plan
-            .kernels
-            .depthwise(&call, &mut self.filtered[channels * self.block.side_out() * lanes..]);
+        let channel = vector * lanes;
+        let (block, rest) = (channel / kernels.block * kernels.block, channel % kernels.block);
+        kernels.depthwise(&call, &mut self.filtered[block * side_out + rest..]);
+    }
+
+    fn filtered_row(&self) -> usize {
+        self.block.side_out() * self.plan.whole_blocks(self.block.hidden)
     }
 
     /// Projects the filtered rows to rows of the output.
-    fn project(&mut self, outputs: Range<usize>, output: &mut [f32]) {
-        let (side, lanes) = (self.block.side_out(), self.plan.kernels.lanes);
+    fn project(&mut self, outputs: Range<usize>, output: &mut [E]) {
+        let (side, kernels) = (self.block.side_out(), self.plan.kernels);
         let output_row = side * self.plan.whole_blocks(self.block.channels_out);
         let mut at = 0;
         for panel in &self.block.project {
@@ -149,16 +158,16 @@ impl Strips<'_> {
             };
             let call = Pointwise {
                 input: self.filtered,
-                input_row: side * self.block.hidden,
-                input_block: side * lanes,
+                input_row: self.filtered_row(),
+                input_block: side * kernels.block,
                 rows: outputs.len(),
                 columns: side,
                 output_row,
                 residual,
                 ..self.plan.call(panel)
             };
-            self.plan.kernels.pointwise(&call, &mut output[at..]);
-            at += panel.blocks * side * lanes;
+            kernels.project(&call, &mut output[at..]);
+            at += panel.vectors * side * kernels.lanes;
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use burn::module::Param;
 use burn::tensor::{Device, Distribution, Tensor};
+use half::bf16;
+use ndarray::ArrayView1;
 use proptest::prelude::*;
 
-use super::kernels::{Depthwise, Kernels, Mean, Pointwise, SEVEN};
+use super::kernels::{Depthwise, Mean, Pointwise, SEVEN};
 use super::*;
 use crate::mobilenet::network::ConvNorm;
 use crate::mobilenet::{FEATURES, by_burn};
@@ -28,7 +30,7 @@ proptest! {
     fn pointwise_is_the_plain_sum(
         seed: u64, rows in 1..6_usize, sevens in 1..5_usize, depth in 1..70_usize, blocks in 1..4_usize, relu6: bool, add: bool,
     ) {
-        for kernels in Kernels::all() {
+        for kernels in f32::kernels() {
             let (random, lanes, columns) = (&mut fastrand::Rng::with_seed(seed), kernels.lanes, sevens * SEVEN);
             let blocks = blocks.min(kernels.widest);
             let out = blocks * lanes;
@@ -49,7 +51,10 @@ proptest! {
                 relu6,
             };
             let mut output = vec![f32::NAN; residual.len()];
-            kernels.pointwise(&call, &mut output);
+            kernels.expand(&call, &mut output);
+            let mut again = vec![f32::NAN; residual.len()];
+            kernels.project(&call, &mut again);
+            prop_assert_eq!(&again, &output);
             for row in 0..rows {
                 for column in 0..columns {
                     for channel in 0..out {
@@ -72,8 +77,57 @@ proptest! {
     }
 
     #[test]
+    fn pointwise_of_bf16_is_the_plain_sum(
+        seed: u64, rows in 1..6_usize, sevens in 1..5_usize, depth in 1..4_usize, vectors in 1..3_usize, relu6: bool, add: bool,
+    ) {
+        for kernels in bf16::kernels() {
+            let (random, lanes, columns) = (&mut fastrand::Rng::with_seed(seed), kernels.lanes, sevens * SEVEN);
+            let (depth, out) = (depth * 32, vectors * lanes);
+            let operands = |numbers: Vec<f32>| numbers.into_iter().map(bf16::from_f32).collect::<Vec<_>>();
+            let input = operands(numbers(random, rows * depth * columns));
+            let weights = operands(numbers(random, depth * out));
+            let (bias, residual) = (numbers(random, out), operands(numbers(random, rows * 32 * columns)));
+            let mut sums = vec![0.0_f64; rows * columns * out];
+            for (position, sums) in sums.chunks_exact_mut(out).enumerate() {
+                for (channel, sum) in sums.iter_mut().enumerate() {
+                    *sum = f64::from(bias[channel]);
+                    for k in 0..depth {
+                        let x = input[at(32, depth, columns, [position / columns, k, position % columns])];
+                        *sum += x.to_f64() * weights[(k / 2 * out + channel) * 2 + k % 2].to_f64();
+                    }
+                }
+            }
+            fn call<'a, O>(input: &'a [bf16], weights: &'a [bf16], bias: &'a [f32], [rows, columns, depth, row]: [usize; 4]) -> Pointwise<'a, bf16, O> {
+                Pointwise {
+                    input, input_row: depth * columns, input_block: columns * 32, depth, weights, bias, rows, columns, output_row: row,
+                    residual: None, relu6: false,
+                }
+            }
+            let mut output = vec![f32::NAN; rows * out * columns];
+            kernels.expand(&Pointwise { relu6, ..call(&input, &weights, &bias, [rows, columns, depth, out * columns]) }, &mut output);
+            for (index, &sum) in sums.iter().enumerate() {
+                let (position, channel) = (index / out, index % out);
+                let sum = if relu6 { sum.clamp(0.0, 6.0) } else { sum };
+                let got = output[at(lanes, out, columns, [position / columns, channel, position % columns])];
+                prop_assert!((f64::from(got) - sum).abs() < 1e-4, "{} {index}: {got} {sum}", kernels.name);
+            }
+            let mut output = vec![bf16::NAN; rows * 32 * columns];
+            let call = call(&input, &weights, &bias, [rows, columns, depth, 32 * columns]);
+            kernels.project(&Pointwise { relu6, residual: add.then_some(&residual), ..call }, &mut output);
+            for (index, &sum) in sums.iter().enumerate() {
+                let (position, channel) = (index / out, index % out);
+                let place = at(32, 32, columns, [position / columns, channel, position % columns]);
+                let sum = if add { sum + residual[place].to_f64() } else { sum };
+                let sum = if relu6 { sum.clamp(0.0, 6.0) } else { sum };
+                let got = output[place].to_f64();
+                prop_assert!((got - sum).abs() <= 1e-4 + sum.abs() / 256.0, "{} {index}: {got} {sum}", kernels.name);
+            }
+        }
+    }
+
+    #[test]
     fn stem_is_the_plain_sum(seed: u64, rows in 1..4_usize, sevens in 1..5_usize, blocks in 1..3_usize) {
-        for kernels in Kernels::all() {
+        for kernels in f32::kernels() {
             let (random, lanes, columns) = (&mut fastrand::Rng::with_seed(seed), kernels.lanes, sevens * SEVEN);
             let (line, out) = ((2 * columns + 1) * 3, blocks * lanes);
             let input = numbers(random, (2 * rows + 1) * line);
@@ -112,7 +166,7 @@ proptest! {
     fn depthwise_is_the_plain_sum(
         seed: u64, half_height in 1..6_usize, sevens in 1..4_usize, stride in 1..3_usize, from in 0..6_usize, count in 1..6_usize,
     ) {
-        for kernels in Kernels::all() {
+        for kernels in f32::kernels() {
             let (random, lanes) = (&mut fastrand::Rng::with_seed(seed), kernels.lanes);
             let (height, columns) = (2 * half_height, stride * sevens * SEVEN);
             let from = from.min(height / stride - 1);
@@ -155,7 +209,7 @@ proptest! {
 
     #[test]
     fn mean_is_the_mean(seed: u64, rows in 1..9_usize) {
-        for kernels in Kernels::all() {
+        for kernels in f32::kernels() {
             let lanes = kernels.lanes;
             let input = numbers(&mut fastrand::Rng::with_seed(seed), rows * SEVEN * lanes);
             let mut output = vec![f32::NAN; lanes];
@@ -171,7 +225,7 @@ proptest! {
 #[test]
 fn levels_are_scaled_as_keras_does() {
     let levels: Vec<u8> = (0..=255).collect();
-    for kernels in Kernels::all() {
+    for kernels in f32::kernels() {
         let mut output = vec![f32::NAN; 256];
         kernels.scale(&levels, &mut output);
         assert!(
@@ -186,8 +240,8 @@ fn levels_are_scaled_as_keras_does() {
 #[test]
 #[should_panic(expected = "assertion failed")]
 fn a_slice_that_is_too_short_is_refused() {
-    let kernels = Kernels::all()
-        .next()
+    let kernels = *f32::kernels()
+        .first()
         .expect("assertion failed: this processor has no kernels");
     let numbers = vec![0.0; 1000];
     let call = Pointwise {
@@ -203,7 +257,7 @@ fn a_slice_that_is_too_short_is_refused() {
         residual: None,
         relu6: false,
     };
-    kernels.pointwise(&call, &mut [0.0; 1000]);
+    kernels.expand(&call, &mut [0.0; 1000]);
 }
 
 /// A network whose weights and statistics are random, and neither vanish nor grow from layer to layer.
@@ -253,8 +307,8 @@ fn features_are_those_of_the_burn_module() {
         expected.iter().filter(|&&x| x > 0.1).count() > FEATURES / 2,
         "the test is about something"
     );
-    for kernels in Kernels::all() {
-        let features = Engine::with(&network, kernels).features(&photos);
+    for kernels in f32::kernels() {
+        let features = Compiled::new(&network, kernels).features(&photos);
         let largest = (&features - &expected)
             .iter()
             .fold(0.0_f32, |largest, x| largest.max(x.abs()));
@@ -262,10 +316,43 @@ fn features_are_those_of_the_burn_module() {
     }
 }
 
+/// Of the same direction, nearly.
+fn cosine(a: ArrayView1<f32>, b: ArrayView1<f32>) -> f32 {
+    a.dot(&b) / (a.dot(&a) * b.dot(&b)).sqrt()
+}
+
+#[test]
+fn features_of_bf16_are_nearly_the_same() {
+    let (network, photos) = (network(&Device::flex()), photos(3));
+    let Some(kernels) = f32::kernels().first().copied() else {
+        return;
+    };
+    let expected = Compiled::new(&network, kernels).features(&photos);
+    for kernels in bf16::kernels() {
+        let engine = Compiled::new(&network, kernels);
+        let features = engine.features(&photos);
+        for (a, b) in features.rows().into_iter().zip(expected.rows()) {
+            assert!(cosine(a, b) > 0.995, "{}: {}", kernels.name, cosine(a, b));
+        }
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert_eq!(
+                pool.install(|| engine.features_by_all(&photos)),
+                features,
+                "{} {threads}",
+                kernels.name
+            );
+        }
+    }
+}
+
 #[test]
 fn features_depend_neither_on_the_instruction_set_nor_on_the_threads() {
     let (network, photos) = (network(&Device::flex()), photos(3));
-    let engines: Vec<Engine> = Kernels::all().map(|kernels| Engine::with(&network, kernels)).collect();
+    let engines: Vec<Compiled<f32>> = f32::kernels()
+        .into_iter()
+        .map(|kernels| Compiled::new(&network, kernels))
+        .collect();
     let Some(first) = engines.first() else { return };
     let expected = first.features(&photos);
     for engine in &engines {

@@ -3,11 +3,8 @@
 //! Every sum begins with the bias and takes its products in one order, so results do not depend on the instruction set or on how the
 //! work was cut.
 
-// Indices with constant bounds are unrolled, and name the registers that they stand for.
-#![allow(clippy::needless_range_loop)]
-
 use super::kernels::{Depthwise, Mean, Pointwise, SEVEN, before};
-use super::simd::Simd;
+use super::simd::{Of, Simd, Walk};
 
 /// Where the numbers lie that a 1x1 convolution multiplies: those of a position in segments, and positions side by side.
 #[derive(Clone, Copy)]
@@ -18,18 +15,30 @@ pub(super) struct Layout {
     pub column: usize,
 }
 
+impl Layout {
+    /// That of maps, whose segments are blocks of channels.
+    #[inline(always)]
+    pub fn of_map<S: Of<I>, I>() -> Self {
+        let block = S::LANES * <S as Of<I>>::VECTORS;
+        Layout {
+            segment: block,
+            column: block,
+        }
+    }
+}
+
 /// A convolution of 1x1 with 32 registers, which hold 28 sums.
 ///
 /// # Safety
 /// As [`Simd`]; the lengths are those that [`Pointwise::check`] asks for.
 #[inline(always)]
-pub(super) unsafe fn pointwise_32<S: Simd>(call: &Pointwise, layout: Layout, output: &mut [f32]) {
+pub(super) unsafe fn pointwise_32<S: Of<I> + Of<O>, I, O>(call: &Pointwise<I, O>, layout: Layout, output: &mut [O]) {
     // SAFETY: the caller's.
     unsafe {
-        match call.blocks(S::LANES) {
-            1 => fourteen::<S, 1>(call, layout, output),
-            2 => fourteen::<S, 2>(call, layout, output),
-            _ => unreachable!("panels have two blocks at most"),
+        match call.vectors(S::LANES) {
+            1 => fourteen::<S, I, O, 1>(call, layout, output),
+            2 => fourteen::<S, I, O, 2>(call, layout, output),
+            _ => unreachable!("panels have two vectors at most"),
         }
     }
 }
@@ -39,36 +48,36 @@ pub(super) unsafe fn pointwise_32<S: Simd>(call: &Pointwise, layout: Layout, out
 /// # Safety
 /// As [`pointwise_32`].
 #[inline(always)]
-pub(super) unsafe fn pointwise_16<S: Simd>(call: &Pointwise, layout: Layout, output: &mut [f32]) {
+pub(super) unsafe fn pointwise_16<S: Of<I> + Of<O>, I, O>(call: &Pointwise<I, O>, layout: Layout, output: &mut [O]) {
     // SAFETY: the caller's.
     unsafe {
-        match call.blocks(S::LANES) {
-            1 => four::<S, 1>(call, layout, output),
-            2 => four::<S, 2>(call, layout, output),
-            3 => four::<S, 3>(call, layout, output),
-            _ => unreachable!("panels have three blocks at most"),
+        match call.vectors(S::LANES) {
+            1 => four::<S, I, O, 1>(call, layout, output),
+            2 => four::<S, I, O, 2>(call, layout, output),
+            3 => four::<S, I, O, 3>(call, layout, output),
+            _ => unreachable!("panels have three vectors at most"),
         }
     }
 }
 
 /// Tiles of 14 columns, or of two rows of seven.
 #[inline(always)]
-unsafe fn fourteen<S: Simd, const N: usize>(call: &Pointwise, layout: Layout, output: &mut [f32]) {
+unsafe fn fourteen<S: Of<I> + Of<O>, I, O, const N: usize>(call: &Pointwise<I, O>, layout: Layout, output: &mut [O]) {
     // SAFETY: every tile lies within the rows and columns of the call.
     unsafe {
         if call.columns.is_multiple_of(2 * SEVEN) {
             for row in 0..call.rows {
                 for column in (0..call.columns).step_by(2 * SEVEN) {
-                    tile::<S, 1, { 2 * SEVEN }, N>(call, layout, (row, column), output);
+                    tile::<S, I, O, 1, { 2 * SEVEN }, N>(call, layout, (row, column), output);
                 }
             }
         } else {
             for column in (0..call.columns).step_by(SEVEN) {
                 for row in (0..call.rows - call.rows % 2).step_by(2) {
-                    tile::<S, 2, SEVEN, N>(call, layout, (row, column), output);
+                    tile::<S, I, O, 2, SEVEN, N>(call, layout, (row, column), output);
                 }
                 if call.rows % 2 == 1 {
-                    tile::<S, 1, SEVEN, N>(call, layout, (call.rows - 1, column), output);
+                    tile::<S, I, O, 1, SEVEN, N>(call, layout, (call.rows - 1, column), output);
                 }
             }
         }
@@ -77,30 +86,28 @@ unsafe fn fourteen<S: Simd, const N: usize>(call: &Pointwise, layout: Layout, ou
 
 /// Tiles of four and of three columns.
 #[inline(always)]
-unsafe fn four<S: Simd, const N: usize>(call: &Pointwise, layout: Layout, output: &mut [f32]) {
+unsafe fn four<S: Of<I> + Of<O>, I, O, const N: usize>(call: &Pointwise<I, O>, layout: Layout, output: &mut [O]) {
     // SAFETY: every tile lies within the rows and columns of the call.
     unsafe {
         for row in 0..call.rows {
             for column in (0..call.columns).step_by(SEVEN) {
-                tile::<S, 1, 4, N>(call, layout, (row, column), output);
-                tile::<S, 1, 3, N>(call, layout, (row, column + 4), output);
+                tile::<S, I, O, 1, 4, N>(call, layout, (row, column), output);
+                tile::<S, I, O, 1, 3, N>(call, layout, (row, column + 4), output);
             }
         }
     }
 }
 
-/// `R` rows of `C` columns, and `N` blocks of output channels.
+/// `R` rows of `C` columns, and `N` vectors of output channels.
 #[inline(always)]
-unsafe fn tile<S: Simd, const R: usize, const C: usize, const N: usize>(
-    call: &Pointwise,
+unsafe fn tile<S: Of<I> + Of<O>, I, O, const R: usize, const C: usize, const N: usize>(
+    call: &Pointwise<I, O>,
     layout: Layout,
     (row, column): (usize, usize),
-    output: &mut [f32],
+    output: &mut [O],
 ) {
     // SAFETY: `check` has compared the lengths of all slices with the positions and channels that are read and written here.
     unsafe {
-        let mut weights = call.weights.as_ptr();
-        let mut input = call.input.as_ptr().add(row * call.input_row + column * layout.column);
         let mut sums = [[[S::splat(0.0); N]; C]; R];
         for n in 0..N {
             let bias = S::load(call.bias.as_ptr().add(n * S::LANES));
@@ -110,35 +117,43 @@ unsafe fn tile<S: Simd, const R: usize, const C: usize, const N: usize>(
                 }
             }
         }
-        let mut left = call.depth;
-        while left > 0 {
-            let count = left.min(layout.segment);
-            for k in 0..count {
-                let mut w = [S::splat(0.0); N];
-                for n in 0..N {
-                    w[n] = S::load(weights.add(n * S::LANES));
-                }
-                for r in 0..R {
-                    for c in 0..C {
-                        let x = S::splat(*input.add(r * call.input_row + c * layout.column + k));
-                        for n in 0..N {
-                            sums[r][c][n] = S::mul_add(x, w[n], sums[r][c][n]);
-                        }
-                    }
-                }
-                weights = weights.add(N * S::LANES);
-            }
-            left -= count;
-            input = input.wrapping_add(call.input_block);
-        }
-        // Loops this simple are unrolled, and the sums stay in registers.
-        let at =
-            |r: usize, c: usize, n: usize| (row + r) * call.output_row + (n * call.columns + column + c) * S::LANES;
+        let input = call.input.as_ptr().add(row * call.input_row + column * layout.column);
+        let walk = Walk {
+            row: call.input_row,
+            column: layout.column,
+            block: call.input_block,
+            segment: layout.segment,
+            depth: call.depth,
+        };
+        S::multiply(&mut sums, input, call.weights.as_ptr(), walk);
+        finish::<S, I, O, R, C, N>(call, (row, column), sums, output);
+    }
+}
+
+/// Does what follows on the sums, and stores them.
+///
+/// # Safety
+/// As [`pointwise_32`]; the positions lie within those of the call.
+#[inline(always)]
+pub(super) unsafe fn finish<S: Of<O>, I, O, const R: usize, const C: usize, const N: usize>(
+    call: &Pointwise<I, O>,
+    (row, column): (usize, usize),
+    mut sums: [[[S::Vector; N]; C]; R],
+    output: &mut [O],
+) {
+    let vectors = <S as Of<O>>::VECTORS;
+    let place = |r: usize, c: usize, n: usize| {
+        let position = n / vectors * call.columns + column + c;
+        (row + r) * call.output_row + (position * vectors + n % vectors) * S::LANES
+    };
+    // SAFETY: the caller's. Loops this simple are unrolled, and the sums stay in registers.
+    unsafe {
         if let Some(residual) = call.residual {
             for r in 0..R {
                 for c in 0..C {
                     for n in 0..N {
-                        sums[r][c][n] = S::add(sums[r][c][n], S::load(residual.as_ptr().add(at(r, c, n))));
+                        let before = <S as Of<O>>::load_from(residual.as_ptr().add(place(r, c, n)));
+                        sums[r][c][n] = S::add(sums[r][c][n], before);
                     }
                 }
             }
@@ -155,19 +170,20 @@ unsafe fn tile<S: Simd, const R: usize, const C: usize, const N: usize>(
         for r in 0..R {
             for c in 0..C {
                 for n in 0..N {
-                    S::store(output.as_mut_ptr().add(at(r, c, n)), sums[r][c][n]);
+                    <S as Of<O>>::store_to(output.as_mut_ptr().add(place(r, c, n)), sums[r][c][n]);
                 }
             }
         }
     }
 }
 
-/// A block of channels, each filtered by itself.
+/// A vector of channels, each filtered by itself.
 ///
 /// # Safety
 /// As [`Simd`]; the lengths are those that [`Depthwise::check`] asks for.
 #[inline(always)]
-pub(super) unsafe fn depthwise<S: Simd, const STRIDE: usize>(call: &Depthwise, output: &mut [f32]) {
+pub(super) unsafe fn depthwise<S: Of<O>, O, const STRIDE: usize>(call: &Depthwise, output: &mut [O]) {
+    let step = S::LANES * <S as Of<O>>::VECTORS;
     // SAFETY: `check` has compared the lengths with the positions that are read and written here; rows outside of the map are left out.
     unsafe {
         let filter = Filter::<S> {
@@ -183,12 +199,12 @@ pub(super) unsafe fn depthwise<S: Simd, const STRIDE: usize>(call: &Depthwise, o
                 (row < call.height).then(|| call.input.as_ptr().add(row % call.slots * call.input_row))
             });
             for column in (0..columns).step_by(SEVEN) {
-                let to = output.as_mut_ptr().add(index * call.output_row + column * S::LANES);
+                let to = output.as_mut_ptr().add(index * call.output_row + column * step);
                 match (STRIDE == 1 && column == 0, column + SEVEN == columns) {
-                    (false, false) => seven::<S, STRIDE, false, false>(&filter, rows, column, to),
-                    (true, false) => seven::<S, STRIDE, true, false>(&filter, rows, column, to),
-                    (false, true) => seven::<S, STRIDE, false, true>(&filter, rows, column, to),
-                    (true, true) => seven::<S, STRIDE, true, true>(&filter, rows, column, to),
+                    (false, false) => seven::<S, O, STRIDE, false, false>(&filter, rows, column, to),
+                    (true, false) => seven::<S, O, STRIDE, true, false>(&filter, rows, column, to),
+                    (false, true) => seven::<S, O, STRIDE, false, true>(&filter, rows, column, to),
+                    (true, true) => seven::<S, O, STRIDE, true, true>(&filter, rows, column, to),
                 }
             }
         }
@@ -202,12 +218,13 @@ struct Filter<S: Simd> {
 
 /// Seven columns of output; at the map's `LEFT` or `RIGHT` border, the column outside is left out.
 #[inline(always)]
-unsafe fn seven<S: Simd, const STRIDE: usize, const LEFT: bool, const RIGHT: bool>(
+unsafe fn seven<S: Of<O>, O, const STRIDE: usize, const LEFT: bool, const RIGHT: bool>(
     filter: &Filter<S>,
     rows: [Option<*const f32>; 3],
     column: usize,
-    output: *mut f32,
+    output: *mut O,
 ) {
+    let step = S::LANES * <S as Of<O>>::VECTORS;
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [filter.bias; SEVEN];
@@ -226,12 +243,12 @@ unsafe fn seven<S: Simd, const STRIDE: usize, const LEFT: bool, const RIGHT: boo
             }
         }
         for (c, sum) in sums.into_iter().enumerate() {
-            S::store(output.add(c * S::LANES), S::relu6(sum));
+            <S as Of<O>>::store_to(output.add(c * step), S::relu6(sum));
         }
     }
 }
 
-/// The mean over all positions of each channel of a block.
+/// The mean over all positions of each channel of a vector.
 ///
 /// # Safety
 /// As [`Simd`]; the lengths are those that [`Mean::check`] asks for.
