@@ -4,11 +4,13 @@
 //! medians; the share of the limit is that of the network's multiply-adds alone.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fruits_core::MobileNetV2;
 use fruits_core::mobilenet::Precision;
 use fruits_core::pixels::{RgbImage, SIDE};
+
+mod limit;
 
 /// Multiply-adds of a photo: the sum over all convolutions of positions x channels in x channels out x taps.
 const MULTIPLY_ADDS: f64 = 300.8e6;
@@ -34,8 +36,8 @@ fn main() {
     let mut limits = [Vec::new(), Vec::new()];
     let mut times = vec![[Vec::new(), Vec::new(), Vec::new()]; models.len()];
     for _ in 0..ROUNDS {
-        limits[0].push(limit(1));
-        limits[1].push(limit(cores));
+        limits[0].push(limit::multiply_adds(1));
+        limits[1].push(limit::multiply_adds(cores));
         for (times, model) in times.iter_mut().zip(&models) {
             let Some(model) = model else { continue };
             let run = |photos: &[RgbImage]| model.features(photos).expect("the photos have the right size");
@@ -72,68 +74,4 @@ fn seconds<T>(work: impl FnOnce() -> T) -> f64 {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// Multiply-adds a second by so many threads.
-fn limit(threads: usize) -> f64 {
-    let rates = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| multiply_adds(Duration::from_millis(50))))
-            .collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().expect("it does not panic"))
-            .collect::<Vec<f64>>()
-    });
-    rates.into_iter().sum()
-}
-
-/// Multiply-adds a second of this thread, with the widest vectors that the processor has.
-fn multiply_adds(time: Duration) -> f64 {
-    #[cfg(target_arch = "x86_64")]
-    let (count, work): (usize, unsafe fn(usize)) = match std::is_x86_feature_detected!("avx512f") {
-        true => (24 * 16, x86::avx512),
-        false => (12 * 8, x86::avx2),
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    compile_error!("there is no limit for this processor yet");
-    let (start, mut steps) = (Instant::now(), 0);
-    while start.elapsed() < time {
-        // SAFETY: the processor has the instructions.
-        unsafe { work(100_000) };
-        steps += 100_000;
-    }
-    (steps * count) as f64 / start.elapsed().as_secs_f64()
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-    use std::hint::black_box;
-
-    /// 24 sums: more than latency and ports together need.
-    #[target_feature(enable = "avx512f")]
-    pub fn avx512(steps: usize) {
-        let (x, y) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.5)));
-        let mut sums = [_mm512_set1_ps(1.0); 24];
-        for _ in 0..steps {
-            for sum in &mut sums {
-                *sum = _mm512_fmadd_ps(*sum, x, y);
-            }
-        }
-        black_box(sums);
-    }
-
-    /// 12 sums, which with both factors fill the 16 registers.
-    #[target_feature(enable = "avx2,fma")]
-    pub fn avx2(steps: usize) {
-        let (x, y) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.5)));
-        let mut sums = [_mm256_set1_ps(1.0); 12];
-        for _ in 0..steps {
-            for sum in &mut sums {
-                *sum = _mm256_fmadd_ps(*sum, x, y);
-            }
-        }
-        black_box(sums);
-    }
 }

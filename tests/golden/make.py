@@ -53,4 +53,5 @@ def main() -> None:
     print(f"{len(names)} photos")
 
 
-main()
+if __name__ == "__main__":
+    main()

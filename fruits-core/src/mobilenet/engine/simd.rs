@@ -216,7 +216,8 @@ simd!(
         walk: Walk,
     ) {
         unsafe {
-            if R == 1 && C == 4 && N == 3 {
+            let is_by_fours = walk.depth.is_multiple_of(4) && walk.segment.is_multiple_of(4);
+            if R == 1 && C == 4 && N == 3 && is_by_fours {
                 four_by_three(&mut *(&raw mut *sums).cast(), input, weights, walk);
             } else {
                 multiply::<Self, f32, R, C, N>(sums, input, weights, walk);
@@ -225,8 +226,47 @@ simd!(
     }
 );
 
-/// Four columns by three vectors take all 16 registers: twelve for sums, three for weights, one for a number. The compiler's order of
-/// instructions needs one more, and moves sums to memory and back in every step.
+/// One number of four columns by three vectors of weights.
+macro_rules! step {
+    ($at:literal, $w0:literal, $w1:literal, $w2:literal) => {
+        concat!(
+            "vmovups {w0}, [{weights} + ",
+            $w0,
+            "]\n",
+            "vmovups {w1}, [{weights} + ",
+            $w1,
+            "]\n",
+            "vmovups {w2}, [{weights} + ",
+            $w2,
+            "]\n",
+            step!("{input}", $at, "{a0}", "{a1}", "{a2}"),
+            step!("{input} + {column}", $at, "{b0}", "{b1}", "{b2}"),
+            step!("{input} + {column} * 2", $at, "{c0}", "{c1}", "{c2}"),
+            step!("{input} + {third}", $at, "{d0}", "{d1}", "{d2}"),
+        )
+    };
+    ($column:literal, $at:literal, $s0:literal, $s1:literal, $s2:literal) => {
+        concat!(
+            "vbroadcastss {x}, [",
+            $column,
+            " + ",
+            $at,
+            "]\n",
+            "vfmadd231ps ",
+            $s0,
+            ", {x}, {w0}\n",
+            "vfmadd231ps ",
+            $s1,
+            ", {x}, {w1}\n",
+            "vfmadd231ps ",
+            $s2,
+            ", {x}, {w2}\n",
+        )
+    };
+}
+
+/// Products of four columns by three vectors, four numbers at a time. They take all 16 registers: twelve for sums, three for weights, one
+/// for a number. The compiler's order of instructions needs one more, and moves sums to memory and back in every step.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn four_by_three(sums: &mut [[__m256; 3]; 4], input: *const f32, weights: *const f32, walk: Walk) {
@@ -236,53 +276,47 @@ unsafe fn four_by_three(sums: &mut [[__m256; 3]; 4], input: *const f32, weights:
     // SAFETY: it reads what the caller has said, and changes the sums.
     unsafe {
         asm!(
-            // Segment by segment, number by number.
-            "3:",
+            "3:", // a segment
             "mov {count}, {segment}",
             "cmp {count}, {left}",
             "cmova {count}, {left}",
             "sub {left}, {count}",
-            "2:",
-            "vmovups {w0}, [{weights}]",
-            "vmovups {w1}, [{weights} + 32]",
-            "vmovups {w2}, [{weights} + 64]",
-            "vbroadcastss {x}, [{input}]",
-            "vfmadd231ps {a0}, {x}, {w0}",
-            "vfmadd231ps {a1}, {x}, {w1}",
-            "vfmadd231ps {a2}, {x}, {w2}",
-            "vbroadcastss {x}, [{input} + {column}]",
-            "vfmadd231ps {b0}, {x}, {w0}",
-            "vfmadd231ps {b1}, {x}, {w1}",
-            "vfmadd231ps {b2}, {x}, {w2}",
-            "vbroadcastss {x}, [{input} + {column} * 2]",
-            "vfmadd231ps {c0}, {x}, {w0}",
-            "vfmadd231ps {c1}, {x}, {w1}",
-            "vfmadd231ps {c2}, {x}, {w2}",
-            "vbroadcastss {x}, [{input} + {third}]",
-            "vfmadd231ps {d0}, {x}, {w0}",
-            "vfmadd231ps {d1}, {x}, {w1}",
-            "vfmadd231ps {d2}, {x}, {w2}",
-            "add {input}, 4",
-            "add {weights}, 96",
-            "dec {count}",
+            "2:", // four numbers of it
+            step!("0", "0", "32", "64"),
+            step!("4", "96", "128", "160"),
+            step!("8", "192", "224", "256"),
+            step!("12", "288", "320", "352"),
+            "add {weights}, 384",
+            "add {input}, 16",
+            "sub {count}, 4",
             "jnz 2b",
             "add {input}, {next}",
             "test {left}, {left}",
             "jnz 3b",
             input = inout(reg) input => _,
             weights = inout(reg) weights => _,
-            count = out(reg) _,
             left = inout(reg) walk.depth => _,
+            count = out(reg) _,
             segment = in(reg) walk.segment,
             next = in(reg) next,
             column = in(reg) column,
             third = in(reg) 3 * column,
             x = out(ymm_reg) _,
-            w0 = out(ymm_reg) _, w1 = out(ymm_reg) _, w2 = out(ymm_reg) _,
-            a0 = inout(ymm_reg) *a0, a1 = inout(ymm_reg) *a1, a2 = inout(ymm_reg) *a2,
-            b0 = inout(ymm_reg) *b0, b1 = inout(ymm_reg) *b1, b2 = inout(ymm_reg) *b2,
-            c0 = inout(ymm_reg) *c0, c1 = inout(ymm_reg) *c1, c2 = inout(ymm_reg) *c2,
-            d0 = inout(ymm_reg) *d0, d1 = inout(ymm_reg) *d1, d2 = inout(ymm_reg) *d2,
+            w0 = out(ymm_reg) _,
+            w1 = out(ymm_reg) _,
+            w2 = out(ymm_reg) _,
+            a0 = inout(ymm_reg) *a0,
+            a1 = inout(ymm_reg) *a1,
+            a2 = inout(ymm_reg) *a2,
+            b0 = inout(ymm_reg) *b0,
+            b1 = inout(ymm_reg) *b1,
+            b2 = inout(ymm_reg) *b2,
+            c0 = inout(ymm_reg) *c0,
+            c1 = inout(ymm_reg) *c1,
+            c2 = inout(ymm_reg) *c2,
+            d0 = inout(ymm_reg) *d0,
+            d1 = inout(ymm_reg) *d1,
+            d2 = inout(ymm_reg) *d2,
             options(nostack, readonly),
         );
     }

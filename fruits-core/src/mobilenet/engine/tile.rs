@@ -84,15 +84,20 @@ unsafe fn fourteen<S: Of<I> + Of<O>, I, O, const N: usize>(call: &Pointwise<I, O
     }
 }
 
-/// Tiles of four and of three columns.
+/// Tiles of four columns, and of three where rows have no multiple of four.
 #[inline(always)]
 unsafe fn four<S: Of<I> + Of<O>, I, O, const N: usize>(call: &Pointwise<I, O>, layout: Layout, output: &mut [O]) {
     // SAFETY: every tile lies within the rows and columns of the call.
     unsafe {
         for row in 0..call.rows {
-            for column in (0..call.columns).step_by(SEVEN) {
+            let mut column = 0;
+            while column < call.columns {
                 tile::<S, I, O, 1, 4, N>(call, layout, (row, column), output);
-                tile::<S, I, O, 1, 3, N>(call, layout, (row, column + 4), output);
+                column += 4;
+                if !call.columns.is_multiple_of(4) {
+                    tile::<S, I, O, 1, 3, N>(call, layout, (row, column), output);
+                    column += 3;
+                }
             }
         }
     }
