@@ -7,7 +7,7 @@ use std::time::Duration;
 use fruits_core::prelude::*;
 use fruits_core::{ErrorKind, Extraction, Progress};
 
-const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data-sample");
+const SAMPLE: &str = "../data-sample";
 
 fn model() -> Option<MobileNetV2> {
     MobileNetV2::imagenet()
@@ -100,22 +100,38 @@ async fn the_whole_chain_with_bad_photos() {
 
 #[tokio::test]
 async fn a_deadline_keeps_what_was_computed() {
+    const COPIES: usize = 16;
     let Some(model) = model() else { return };
     let root = tempfile::tempdir().unwrap();
     let out = root.path().join("out");
     let out = out.to_str().unwrap();
-    let photos = ImageFolder::open(SAMPLE).await.unwrap();
-    let now = Duration::from_millis(300);
+    // More photos than any machine gets through in a moment.
+    let many = root.path().join("photos");
+    for copy in 0..COPIES {
+        for label in std::fs::read_dir(SAMPLE).unwrap().map(Result::unwrap) {
+            let Ok(photos) = std::fs::read_dir(label.path()) else {
+                continue;
+            };
+            let folder = many.join(format!("{copy}")).join(label.file_name());
+            std::fs::create_dir_all(&folder).unwrap();
+            for photo in photos.map(Result::unwrap) {
+                std::fs::copy(photo.path(), folder.join(photo.file_name())).unwrap();
+            }
+        }
+    }
+    let many = many.to_str().unwrap();
+    let soon = Duration::from_millis(300);
 
-    let features = photos.extraction(&model).deadline(now).run().await.unwrap();
-    assert!(features.len() < 96 && features.manifest().is_partial);
+    let photos = ImageFolder::open(many).await.unwrap();
+    let features = photos.extraction(&model).deadline(soon).run().await.unwrap();
+    assert!(features.len() < COPIES * 96 && features.manifest().is_partial);
 
-    let extraction = Extraction::open(SAMPLE, &model).unwrap().deadline(now);
+    let extraction = Extraction::open(many, &model).unwrap().deadline(soon);
     let error = extraction.run_to(out, IfExists::Refuse).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     assert_eq!(Features::read(out).await.unwrap_err().kind(), ErrorKind::Invalid);
-    let rest = Extraction::open(SAMPLE, &model).unwrap().resume_to(out).await.unwrap();
-    assert!(rest.photos == 96 && !rest.is_partial && rest.reused > 0);
+    let rest = Extraction::open(many, &model).unwrap().resume_to(out).await.unwrap();
+    assert!(rest.photos == COPIES * 96 && !rest.is_partial && rest.reused > 0);
 }
 
 #[tokio::test]

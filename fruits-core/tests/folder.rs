@@ -92,9 +92,7 @@ async fn what_is_no_folder_of_photos_is_an_error() {
 
 #[tokio::test]
 async fn a_sample_is_spread_over_each_label() {
-    let photos = ImageFolder::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../data-sample"))
-        .await
-        .unwrap();
+    let photos = ImageFolder::open("../data-sample").await.unwrap();
     let sample = photos.sample(3);
     assert!(sample.counts().values().all(|&count| count == 3));
     let views: Vec<&str> = sample.photos()[..3]

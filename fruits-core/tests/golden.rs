@@ -6,7 +6,7 @@ use fruits_core::MobileNetV2;
 use fruits_core::pixels::{Limits, decode, network_input};
 use safetensors::SafeTensors;
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const ROOT: &str = "..";
 
 /// Keys of the golden photos, such as `Lemon/view-00.jpg`, and Keras' features of each.
 fn golden_features() -> Vec<(String, Vec<f32>)> {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use turbojpeg::{Colorspace, Compressor, Image, PixelFormat};
 
 fn photo() -> Vec<u8> {
-    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../data-sample/Lemon/view-00.jpg")).unwrap()
+    std::fs::read("../data-sample/Lemon/view-00.jpg").unwrap()
 }
 
 fn pixels(width: u32, height: u32) -> RgbImage {
@@ -137,7 +137,7 @@ fn what_is_no_photo() {
 /// Files that fuzzing found.
 #[test]
 fn findings() {
-    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hostile")).unwrap() {
+    for file in std::fs::read_dir("tests/hostile").unwrap() {
         let path = file.unwrap().path();
         let result = network_input(&std::fs::read(&path).unwrap(), &Limits::default());
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Invalid, "{}", path.display());

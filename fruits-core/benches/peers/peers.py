@@ -1,24 +1,28 @@
 """The network beside others that run the same weights on the same photos, in one run: `run.sh` calls it.
 
-    peers.py PIXELS.npy MODEL.onnx WEIGHTS.safetensors OURS [ROUNDS]
+    peers.py PHOTOS MODEL.onnx WEIGHTS.safetensors OURS [--f32] [--no-torch] [--no-keras]
 
 Every round asks each contender once, one after the other, so that all see the same moods of the machine. Medians; of the set-ups of one
 contender the best counts. Stream: many photos, as fast as they go. One: a photo alone, in milliseconds.
 """
 
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy
+from PIL import Image
 
 CORES = len(os.sched_getaffinity(0))
 # Multiply-adds of a photo: see benches/engine.rs.
 MULTIPLY_ADDS = 300.8e6
+PHOTOS, ROUNDS = 56, 7
 
 
 class Ours:
@@ -123,11 +127,16 @@ def keras_setups(weights, photos, threads):
 
 
 def main():
-    pixels_file, model, weights, ours = sys.argv[1:5]
-    rounds = int(sys.argv[5]) if len(sys.argv) > 5 else 7
-    pixels = numpy.load(pixels_file)
-    raw = pixels_file + ".raw"
-    pixels.tofile(raw)
+    folder, model, weights, ours = sys.argv[1:5]
+    files = sorted(pathlib.Path(folder).rglob("*.jpg"))
+    files = files[:: max(1, len(files) // PHOTOS)][:PHOTOS]
+    pixels = numpy.stack([numpy.asarray(Image.open(file).convert("RGB").resize((224, 224))) for file in files])
+    with tempfile.NamedTemporaryFile() as raw:
+        pixels.tofile(raw.name)
+        compare(pixels, raw.name, model, weights, ours)
+
+
+def compare(pixels, raw, model, weights, ours):
     photos = numpy.ascontiguousarray((pixels.astype(numpy.float32) / 127.5 - 1).transpose(0, 3, 1, 2))
     precisions = ["f32", "bf16"] if "--f32" not in sys.argv else ["f32"]
     for threads in sorted({1, CORES}):
@@ -145,7 +154,8 @@ def main():
         if threads == CORES and "--no-keras" not in sys.argv:
             add("keras f32", keras_setups(weights, photos, threads))
         times, limits = {key: [] for key in contenders}, []
-        for round in range(rounds + 1):
+        for round in range(ROUNDS + 1):
+            time.sleep(0.1)
             limits.append(binaries["f32"].ask("limit"))
             for (name, setup, what), work in contenders.items():
                 time.sleep(0.1)  # threads of the one before may still spin
@@ -153,7 +163,7 @@ def main():
                 if round > 0:
                     times[name, setup, what].append(taken)
         limit = statistics.median(limits) / MULTIPLY_ADDS
-        print(f"\n{threads} threads, {len(photos)} photos, medians of {rounds} rounds; limit of f32 {limit:.0f} photos/s")
+        print(f"\n{threads} threads, {len(photos)} photos, medians of {ROUNDS} rounds; limit of f32 {limit:.0f} photos/s")
         medians = {key: statistics.median(values) for key, values in times.items()}
         for what in ("stream", "one"):
             best = {}

@@ -2,6 +2,10 @@
 //!
 //! The network of [Sandler et al., 2018](https://arxiv.org/abs/1801.04381) at width 1.0 and 224x224, with the ImageNet weights of
 //! Keras, without its classifier: the features are the global average of the last convolution.
+//!
+//! [`Network`] is an ordinary burn module: it loads the weights, and is the reference. What runs is an engine that is compiled from it
+//! for AVX-512 or AVX2; on other processors, the module itself. In `f32`, the engine gives the same bits on every processor and with any
+//! number of threads.
 
 mod engine;
 mod network;
@@ -34,7 +38,10 @@ pub enum Precision {
     /// 32 bits: features equal Keras' to 2e-4.
     #[default]
     F32,
-    /// 16 bits, the upper half of an `f32`.
+    /// 16 bits, the upper half of an `f32`: more than twice as fast on processors with AMX (Intel's servers since Sapphire Rapids).
+    ///
+    /// Of 966 photos of Fruits-360, the cosine between both kinds of features is 0.998 on average and 0.991 at least; the nearest
+    /// neighbour has the same label for 99.8 %, and the numbers of components for 90 % and 99 % of the variance differ by one at most.
     Bf16,
 }
 

@@ -16,7 +16,7 @@ const SECRET: &str = "test-secret";
 /// A bucket of moto's for one test, if the variable `FRUITS_TEST_PYTHON` names a Python that has moto.
 pub async fn moto(test: &str) -> Option<Arc<dyn Store>> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/s3_server.py");
+    let script = "../tests/s3_server.py";
     let server = SERVER.get_or_init(|| Some(Server::start(std::env::var_os("FRUITS_TEST_PYTHON")?, &[script])));
     bucket(&server.as_ref()?.endpoint, test).await
 }

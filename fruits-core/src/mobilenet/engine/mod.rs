@@ -11,7 +11,12 @@
 //! | `simd` | vectors of an instruction set |
 //! | `buffer` | aligned memory |
 //!
-//! All unsafe code of the crate is in this folder.
+//! All unsafe code of the library is in this folder.
+//!
+//! Not here, and why: *int8*. With a scale a channel for weights and a calibrated one a layer for activations, the cosine with the `f32`
+//! features of 344 photos was 0.987 on average and 0.975 at least, and one neighbour in twelve another one; beside products on AMX tiles,
+//! which are a small part of the time already, it would win little. *Batches*: photos one by one were as fast as four at a time in the
+//! last layers, whose weights then are read once for all. *Prefetching* the next panel's weights: no difference that could be told from noise.
 
 #![allow(unsafe_code)]
 // Indices with constant bounds are unrolled, and name the registers that they stand for.
