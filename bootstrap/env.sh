@@ -51,22 +51,48 @@ venv() { # NAME REQUIREMENTS
 tool() { # CRATE VERSION [CARGO-OPTION...]
     local crate=$1 version=$2
     shift 2
-    grep -qs "^\"$crate $version " "$FRUITS_CACHE/tools/.crates.toml" && return
+    grep -qs "^\"$crate $version " "$BUILT/tools/.crates.toml" && return
     say "building $crate $version"
-    env -u RUSTFLAGS -u CARGO_BUILD_TARGET CARGO_TARGET_DIR="$FRUITS_CACHE/tools-target" \
-        cargo install --quiet --locked --root "$FRUITS_CACHE/tools" --version "$version" "$crate" "$@"
-    rm -rf "$FRUITS_CACHE/tools-target"
+    env -u RUSTFLAGS -u CARGO_BUILD_TARGET CARGO_TARGET_DIR="$BUILT/tools-target" \
+        cargo install --quiet --locked --root "$BUILT/tools" --version "$version" "$crate" "$@"
+    rm -rf "$BUILT/tools-target"
 }
 
 need cargo "see https://rustup.rs"
-need cc "install a C compiler, for instance your system's gcc package"
 need python3 "install Python 3.11 or newer"
 
 system_package cmake cmake
 system_package nasm nasm # without it libjpeg-turbo is built without SIMD: the same pixels, more slowly
 venv bootstrap "$REPO/bootstrap/requirements.txt"
-export PATH=$FRUITS_CACHE/tools/bin:$PATH:$VENV/bin # the environment has a cmake for those who may not install one
+
+# Zig compiles C and links everything, against the glibc of 2012: what is built here runs on any Linux since, whatever this machine has.
+BUILT=$FRUITS_CACHE/built-for-glibc-2.17
+compiler() {
+    local gcc_s zig part
+    # Panics unwind through Rust's standard library, so all have to use the unwinder that it uses, which is the system's.
+    gcc_s=$(ldd "$(rustc --print target-libdir)"/libstd-*.so | sed -n 's/.*libgcc_s\.so\.1 => \([^ ]*\).*/\1/p')
+    zig=$(echo "$VENV"/lib/python3.*/site-packages/ziglang/zig)
+    mkdir -p "$BUILT/bin"
+    part=$(mktemp "$BUILT/bin/.cc-XXXXXX") # others may do the same at this moment
+    cat >"$part" <<EOF
+#!/bin/sh
+for argument do
+    shift
+    case \$argument in
+    -lgcc_s) set -- "\$@" "$gcc_s" ;;
+    --target=*) ;; # Rust's name of it, which Zig does not know
+    *) set -- "\$@" "\$argument" ;;
+    esac
+done
+export ZIG_GLOBAL_CACHE_DIR=$FRUITS_CACHE/zig
+exec "$zig" cc -target $(uname -m)-linux-gnu.2.17 -fno-sanitize=undefined -Wl,--allow-shlib-undefined "\$@"
+EOF
+    chmod 755 "$part"
+    mv "$part" "$BUILT/bin/cc"
+}
+compiler
+export PATH=$BUILT/bin:$BUILT/tools/bin:$PATH:$VENV/bin # the environment has a cmake for those who may not install one
 
 # One set of artifacts for tests, lints and the notebook kernel: evcxr builds with these flags, and always names a target.
 FRUITS_TARGET=$(rustc -vV | sed -n 's/^host: //p')
-export CARGO_TARGET_DIR=$FRUITS_CACHE/target CARGO_BUILD_TARGET=$FRUITS_TARGET RUSTFLAGS=-Cprefer-dynamic
+export CARGO_TARGET_DIR=$BUILT/target CARGO_BUILD_TARGET=$FRUITS_TARGET RUSTFLAGS=-Cprefer-dynamic

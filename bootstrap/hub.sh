@@ -9,7 +9,7 @@
 # USER is a name for logging in: notebooks run as the system's user who started this script, and can do what that user can.
 password=${FRUITS_HUB_PASSWORD:-}
 unset FRUITS_HUB_PASSWORD # only the hub is to know it, not what is installed and started here
-source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/hub/proxy.sh"
 
 user=${1:-$(id -un)}
 port=${2:-8000}
@@ -24,17 +24,6 @@ exec {lock}>"$state/lock"
 flock --nonblock "$lock" || die "a hub is running on port $port already"
 
 "$REPO/bootstrap/weights.sh"
-system_package npm npm
-need npm "JupyterHub's proxy is a Node.js program: install Node.js 20 or newer, with npm"
-node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || die "Node.js 20 or newer is needed, this is $(node --version)"
-proxy=$FRUITS_CACHE/hub-proxy
-if ! cmp -s "$REPO/bootstrap/hub/package-lock.json" "$proxy/stamp"; then
-    say "JupyterHub's proxy into $proxy"
-    mkdir -p "$proxy"
-    cp "$REPO"/bootstrap/hub/package{,-lock}.json "$proxy/"
-    npm ci --prefix "$proxy" --ignore-scripts --no-audit --no-fund --loglevel=error
-    cp "$REPO/bootstrap/hub/package-lock.json" "$proxy/stamp"
-fi
 venv hub "$REPO/bootstrap/hub/requirements.txt"
 mkdir -p "$VENV/share/jupyter/lab/settings"
 cp "$REPO/bootstrap/hub/overrides.json" "$VENV/share/jupyter/lab/settings/"
@@ -47,9 +36,9 @@ fi
 say "http://127.0.0.1:$port (Ctrl-C ends it)"
 
 # A process group of its own: Ctrl-C reaches this script alone, and the hub ends its proxy, servers and kernels in order.
-cd "$state"
+cd "$state" || exit
 set -m
-FRUITS_HUB_PASSWORD=$password FRUITS_HUB_USER=$user FRUITS_HUB_PORT=$port FRUITS_HUB_PROXY=$proxy FRUITS_NOTEBOOKS=$notebooks \
+FRUITS_HUB_PASSWORD=$password FRUITS_HUB_USER=$user FRUITS_HUB_PORT=$port FRUITS_HUB_PROXY=$PROXY FRUITS_NOTEBOOKS=$notebooks \
     "$VENV/bin/jupyterhub" --config "$REPO/bootstrap/hub/jupyterhub_config.py" </dev/null &
 hub=$!
 trap 'kill "$hub" 2>/dev/null; stopped=1' INT TERM HUP

@@ -8,6 +8,8 @@ Of what `cargo metadata` says, rust-analyzer gets the crates whose types people 
 needs its type written out.
 """
 
+from __future__ import annotations  # Python 3.7 is enough
+
 import filecmp
 import json
 import os
@@ -26,10 +28,12 @@ def root_of(metadata: dict) -> dict:
 
 
 def prune(metadata: dict) -> None:
-    """Leaves the package itself, what it names as its dependencies, and the crates that people have values of."""
+    """Leaves the package itself, what it names as its dependencies, and the crates that people have values of; of these the libraries."""
     root = root_of(metadata)
     names = KEPT | {root["name"]} | {dependency["name"] for dependency in root["dependencies"]} - {"tokio"}
     metadata["packages"] = [package for package in metadata["packages"] if package["name"] in names]
+    for package in metadata["packages"]:
+        package["targets"] = [target for target in package["targets"] if {"lib", "rlib", "dylib", "cdylib"} & set(target["kind"])]
     kept = {package["id"] for package in metadata["packages"]}
     metadata["resolve"]["nodes"] = [node for node in metadata["resolve"]["nodes"] if node["id"] in kept]
     for node in metadata["resolve"]["nodes"]:
@@ -50,11 +54,15 @@ def compile_cell(command: str, optimisation: str, kit: dict) -> int:
     """What cargo would do for `cargo build` and `cargo check`, in the form in which evcxr reads it."""
     out = os.path.abspath("target/cells")
     os.makedirs(out, exist_ok=True)
+    machine = kit["triple"].split("-")[0]
+    system = [f"/lib/{machine}-linux-gnu", f"/usr/lib/{machine}-linux-gnu", "/lib64", "/usr/lib64"]
     rustc = [
         *(f"{TOOLCHAIN}/bin/rustc", "--crate-name=ctx", "--edition=2024", "src/lib.rs", "--crate-type=cdylib", f"--out-dir={out}"),
         *("--error-format=json", "--json=diagnostic-rendered-ansi"),
         *("--emit=metadata" if command == "check" else "--emit=link", "-Cprefer-dynamic", f"-Copt-level={optimisation}"),
         *("-Ccodegen-units=1", "-Cdebug-assertions=on", "-Cstrip=debuginfo", f"-Ldependency={KIT}/crates"),
+        # Rust's own linker, called as such, needs no C compiler and nothing of one.
+        *("-Clinker=rust-lld", "-Clinker-flavor=ld.lld", *(f"-L{folder}" for folder in [f"{KIT}/link", *system])),
         *(f"--extern={name.replace('-', '_')}={KIT}/crates/{file}" for name, file in kit["dependencies"].items()),
     ]
     done = subprocess.run(rustc, stderr=subprocess.PIPE, text=True)
@@ -65,6 +73,15 @@ def compile_cell(command: str, optimisation: str, kit: dict) -> int:
         with open(path_file, "w") as file:
             file.write(f"{out}/libctx.so")
     return done.returncode
+
+
+def check_artifacts(kit: dict) -> None:
+    """Other crates are compiled beside the artifacts that this kernel was made of."""
+    library = f"{kit['target']}/{kit['triple']}/debug/deps/libfruits_kernel.so"
+    if not os.path.exists(library):
+        sys.exit("error: this kernel was built on another machine; cells can use other crates where bootstrap/kernel/install.sh has run")
+    if not filecmp.cmp(library, f"{KIT}/crates/libfruits_kernel.so"):
+        sys.exit("error: fruits-core was built again since this kernel began; restart the kernel to use another crate")
 
 
 def look_up(arguments: list[str]) -> int:
@@ -85,9 +102,6 @@ def bring_artifacts(kit: dict) -> None:
     if os.path.exists("Cargo.lock"):
         return
     target = kit["target"]
-    library = f"{kit['triple']}/debug/deps/libfruits_kernel.so"
-    if not os.path.exists(f"{target}/{library}") or not filecmp.cmp(f"{target}/{library}", f"{KIT}/crates/libfruits_kernel.so"):
-        sys.exit("error: fruits-core was built again since this kernel began; restart the kernel to use another crate")
     for profile in ("debug", f"{kit['triple']}/debug"):
         os.makedirs(f"target/{profile}", exist_ok=True)
         subprocess.run(["cp", "-as", f"{target}/{profile}/deps", f"target/{profile}/"], check=True)
@@ -110,9 +124,11 @@ def main() -> int:
     if lines <= set(kit["lines"]):
         if command == "metadata":
             with open(f"{KIT}/metadata.json") as file:
-                sys.stdout.write(file.read().replace("@SESSION@", json.dumps(os.getcwd())[1:-1]))
+                sys.stdout.write(file.read().replace("@SESSION@", json.dumps(os.getcwd())[1:-1]).replace("@KIT@", KIT))
             return 0
         return compile_cell(command, re.search(r"^opt-level = (.*)$", manifest, re.MULTILINE)[1].strip('"'), kit)
+    if not os.path.exists("Cargo.lock"):
+        check_artifacts(kit)
     if 'name = "evcxr_dummy_validate_dep"' in manifest:
         return look_up(arguments)
     bring_artifacts(kit)

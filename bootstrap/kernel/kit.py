@@ -2,12 +2,14 @@
 
     kit.py BUILD TARGET-FOLDER TRIPLE SYSROOT KIT
 
-A kit is a folder of its own, so kernels that run are not disturbed by the next build:
+A kit is a folder of its own, so kernels that run are not disturbed by the next build. It names nothing outside but TARGET-FOLDER, so it can
+be used elsewhere, too:
 
-    crates/        all compiled crates that a cell links or whose types it sees
-    std/           the sources of Rust's standard library that rust-analyzer reads, and no others
+    crates/        fruits-core as a dynamic library, and what the compiler knows of the crates in it
+    link/          where cells find the system's libraries
+    std/, src/     the sources that rust-analyzer reads: Rust's standard library and the crates whose types people have in variables
     metadata.json  what `cargo metadata` says of BUILD, for rust-analyzer
-    kit.json       where the dependencies of a cell lie; for cells with others, where cargo finds what is built already
+    kit.json       the dependencies of a cell; for cells with others, where cargo finds what is built already
     Cargo.lock
 """
 
@@ -20,6 +22,9 @@ import sys
 
 from cargo import prune, root_of, without_blanks
 
+# The linker knows the system's libraries by names that only development packages bring.
+LIBRARIES = {"c": 6, "m": 6, "gcc_s": 1, "dl": 2, "pthread": 0, "rt": 1, "util": 1}
+
 
 def cargo(*arguments: str, folder: pathlib.Path) -> str:
     return subprocess.run(["cargo", *arguments], cwd=folder, stdout=subprocess.PIPE, check=True, text=True).stdout
@@ -27,12 +32,37 @@ def cargo(*arguments: str, folder: pathlib.Path) -> str:
 
 def link(source: str, folder: pathlib.Path) -> None:
     target = folder / os.path.basename(source)
-    if target.exists():
-        return
     try:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def what_cells_see(files: list[str], is_facade: bool, target: str, triple: str) -> str | None:
+    """Of the files of a crate the one that the compiler reads for a cell: the library itself, a macro, else metadata."""
+    if not files[0].startswith(f"{target}/{triple}/"):
+        return next((file for file in files if file.endswith(".so")), None)  # build scripts and macros, and what those were made of
+    ends = (".so",) if is_facade else (".rmeta", ".rlib")
+    return next((file for end in ends for file in files if file.endswith(end)), None)
+
+
+def bring_sources(metadata: dict, kit: pathlib.Path) -> None:
+    """Copies the sources of the packages to `src` and says so in the metadata; BUILD's own stay."""
+    for package in metadata["packages"]:
+        if package["id"] in metadata["workspace_members"]:
+            continue
+        old = os.path.dirname(package["manifest_path"])
+        folder = f"src/{package['name']}-{package['version']}"
+        new = kit / folder
+        new.mkdir(parents=True)
+        shutil.copy(package["manifest_path"], new)
+        for file in pathlib.Path(old).rglob("*.rs"):
+            if not {"tests", "benches", "examples", "target"} & set(file.relative_to(old).parts):
+                (new / file.relative_to(old)).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, new / file.relative_to(old))
+        package["manifest_path"] = package["manifest_path"].replace(old, f"@KIT@/{folder}")
+        for crate in package["targets"]:
+            crate["src_path"] = crate["src_path"].replace(old, f"@KIT@/{folder}")
 
 
 def main() -> None:
@@ -49,15 +79,19 @@ def main() -> None:
         if message["reason"] != "compiler-artifact":
             continue
         package = next(package["name"] for package in metadata["packages"] if package["id"] == message["package_id"])
-        for file in message["filenames"]:
-            if file.endswith((".rlib", ".so")) and package != "ctx":
-                link(file, crates)
-                files[package] = os.path.basename(file)
+        file = what_cells_see(message["filenames"], package == "fruits-kernel", target, triple)
+        if file and package != "ctx":
+            link(file, crates)
+            files[package] = os.path.basename(file)
 
+    (kit / "link").mkdir()
+    for name, version in LIBRARIES.items():
+        (kit / "link" / f"lib{name}.so").write_text(f"INPUT(-l:lib{name}.so.{version})\n")
     library = pathlib.Path(sysroot, "lib/rustlib/src/rust/library")
     for crate in ("core", "alloc", "std"):
         shutil.copytree(library / crate / "src", kit / "std" / crate / "src")
     prune(metadata)
+    bring_sources(metadata, kit)
     (kit / "metadata.json").write_text(json.dumps(metadata, ensure_ascii=False).replace(str(build), "@SESSION@"))
     kit_json = {
         "dependencies": {name: files[package] for name, package in own.items()},

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Starts one kernel, in a folder of its own that is removed at its end. Lies in a kit: see kit.py.
 set -euo pipefail
-export FRUITS_KIT=$(dirname "$(readlink -f "$0")")
+FRUITS_KIT=$(dirname "$(readlink -f "$0")")
+export FRUITS_KIT
 exec {kit}<"$FRUITS_KIT"
 flock --shared "$kit" # as long as the kernel lives, install.sh leaves its kit alone
 
@@ -32,10 +33,10 @@ exec {all}<&-
 # evcxr takes cargo from the path, rust-analyzer looks in cargo's home first. Cargo reads settings from folders above the one it works in.
 mkdir -p "$session/.cargo" "$session/work"
 cp "$FRUITS_KIT/config.toml" "$session/.cargo/"
-export FRUITS_CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} CARGO_HOME=$FRUITS_KIT
+export FRUITS_CARGO_HOME=${CARGO_HOME:-${HOME:-}/.cargo} CARGO_HOME=$FRUITS_KIT
 export PATH=$FRUITS_KIT/bin:$FRUITS_TOOLCHAIN/bin:/usr/local/bin:/usr/bin:/bin
 export EVCXR_TMPDIR=$session/work EVCXR_CONFIG_DIR=$FRUITS_KIT/config RUST_SRC_PATH=$FRUITS_KIT/std
 # Cells link fruits-core and Rust's standard library dynamically.
-LD_LIBRARY_PATH=$FRUITS_KIT/crates:$(cat "$FRUITS_KIT/libdir")
+LD_LIBRARY_PATH=$FRUITS_KIT/crates:$FRUITS_TOOLCHAIN/lib/rustlib/$(sed -n 's/^host: //p' "$FRUITS_KIT/rustc")/lib
 export LD_LIBRARY_PATH MALLOC_ARENA_MAX=1 # as in fruits-core/src/main.rs
 "$FRUITS_EVCXR" --control_file "$1"

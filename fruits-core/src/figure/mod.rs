@@ -50,6 +50,23 @@ impl Figure {
         })
     }
 
+    /// A drawing that was made elsewhere, so that it shows itself as the others do. `svg` is one `<svg>` element.
+    ///
+    /// ```
+    /// use fruits_core::plotters::prelude::*;
+    ///
+    /// let mut svg = String::new();
+    /// let sheet = SVGBackend::with_string(&mut svg, (300, 200)).into_drawing_area();
+    /// sheet.draw(&Circle::new((150, 100), 40, RED.filled()))?;
+    /// drop(sheet);
+    /// let figure = fruits_core::Figure::from_svg(svg);
+    /// assert!(figure.svg().starts_with("<svg "));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_svg(svg: impl Into<String>) -> Self {
+        Figure { svg: svg.into() }
+    }
+
     /// The SVG text: one `<svg>` element that needs nothing else.
     pub fn svg(&self) -> &str {
         &self.svg

@@ -66,8 +66,8 @@ pub struct MobileNetV2 {
 }
 
 impl MobileNetV2 {
-    /// The network with Keras' ImageNet weights, from the file named by the variable `FRUITS_WEIGHTS`, else from the user's data
-    /// folder, where `bootstrap/weights.sh` puts it.
+    /// The network with Keras' ImageNet weights, from the file named by the variable `FRUITS_WEIGHTS`, else from `mobilenet_v2.safetensors`
+    /// beside the program, else from the user's data folder, where `bootstrap/weights.sh` puts it.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no such file; [`ErrorKind::Invalid`] if its SHA-256 is not [`IMAGENET_SHA256`].

@@ -12,7 +12,7 @@ use crate::store;
 /// SHA-256 of the safetensors file with Keras' ImageNet weights, as `bootstrap/weights.sh` makes it.
 pub const IMAGENET_SHA256: &str = "53fae1a21d7645bfd48a9c77b95e3465ff5cbd890d3f42c42e276a58f96577ff";
 
-/// Name of the weights' file in the folder `fruits` of the user's data folder (`~/.local/share` on Linux).
+/// Name of the weights' file beside the program, or in the folder `fruits` of the user's data folder (`~/.local/share` on Linux).
 pub const WEIGHTS_FILE: &str = "mobilenet_v2.safetensors";
 
 /// Environment variable that names another file.
@@ -30,11 +30,15 @@ const KEYS: [(&str, &str); 8] = [
     (r"^block_(\d+)_([a-z]+)\.", "blocks.$1.$2.conv."),
 ];
 
-/// The file that the environment names, else the one in the user's data folder.
+/// The file that the environment names, else one beside the program, else the one in the user's data folder.
 pub(super) fn find() -> Result<PathBuf> {
+    let beside = std::env::current_exe()
+        .map(|program| program.with_file_name(WEIGHTS_FILE))
+        .ok()
+        .filter(|path| path.is_file());
     let path = match std::env::var_os(WEIGHTS_VARIABLE) {
         Some(path) => PathBuf::from(path),
-        None => dirs::data_dir().unwrap_or_default().join("fruits").join(WEIGHTS_FILE),
+        None => beside.unwrap_or_else(|| dirs::data_dir().unwrap_or_default().join("fruits").join(WEIGHTS_FILE)),
     };
     if path.is_file() {
         return Ok(path);
