@@ -15,7 +15,10 @@ RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
 venv tests "$REPO/tests/requirements.txt"
 tool s3s-fs 0.14.1 --features binary
 CARGO_PROFILE_RELEASE_OPT_LEVEL=0 tool burn-onnx 0.22.0 # it converts one network
-export FRUITS_TEST_PYTHON=$VENV/bin/python FRUITS_TEST_S3S_FS=$FRUITS_CACHE/tools/bin/s3s-fs # two that play S3
+export FRUITS_TEST_PYTHON=$VENV/bin/python FRUITS_TEST_S3S_FS=$BUILT/tools/bin/s3s-fs # two that play S3
+
+FRUITS_TEST_SPARK=$("$REPO/bootstrap/spark.sh" 3.3.4 | tail -n1):$("$REPO/bootstrap/spark.sh" 4.0.2 | tail -n1):$("$REPO/bootstrap/spark.sh" | tail -n1)
+export FRUITS_TEST_SPARK
 
 say "Rust tests"
 cargo test --workspace
@@ -26,4 +29,8 @@ say "end-to-end tests"
 LD_LIBRARY_PATH=$(rustc --print target-libdir)
 export LD_LIBRARY_PATH
 JUPYTER_PATH=$VENV/share/jupyter FRUITS="$CARGO_TARGET_DIR/$CARGO_BUILD_TARGET/debug/fruits" \
-    "$VENV/bin/python" -m pytest -q "$REPO/tests"
+    "$VENV/bin/python" -m pytest -q "$REPO/tests" --ignore "$REPO/tests/cloud"
+
+say "tests of the cloud's templates and scripts"
+venv cloud "$REPO/tests/cloud/requirements.txt"
+"$VENV/bin/python" -m pytest -q "$REPO/tests/cloud"

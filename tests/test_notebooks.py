@@ -60,6 +60,33 @@ def test_the_third_notebook_works_on_s3(s3, aws, tmp_path):
         assert s3.client.head_object(Bucket="notebook", Key=f"{name}/_SUCCESS")
 
 
+def test_the_fourth_notebook_says_what_a_run_costs(tmp_path):
+    html = tmp_path / "report.html"
+    prices = tmp_path / "prices.csv"
+    prices.write_text((ROOT / "bootstrap/emr/regions.csv").read_text().replace("Zurich", "<b>Zurich"))
+    done = execute(NOTEBOOKS[3], html, FRUITS_PRICES=str(prices), FRUITS_RATE="500", FRUITS_COUNT="1000000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = offline(html)
+    # An hour and a part for 1,000,000 photos at 500/s on two nodes, and 0.15 h to start; three nodes at 0.224 and 0.05 for EMR.
+    assert f"{(0.15 + 1e6 / 1000 / 3600) * 3 * 0.274:.2f}" in page
+    assert page.count("<svg ") == 1 and "&lt;b&gt;Zurich" in page and "<b>Zurich" not in page
+
+
+def test_the_fifth_notebook_works_inside_spark(s3, aws, tmp_path):
+    home = next(iter(os.environ.get("FRUITS_TEST_SPARK", "").split(":")))
+    if not home:
+        pytest.skip("FRUITS_TEST_SPARK names no Spark")
+    aws(s3.endpoint)
+    s3.upload(SAMPLE, "spark", "Test")
+    html = tmp_path / "report.html"
+    where = {"FRUITS_S3_PHOTOS": "s3://spark/Test", "FRUITS_S3_RESULTS": "s3://spark/Results", "SPARK_HOME": home}
+    done = execute(NOTEBOOKS[4], html, **where)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = offline(html)
+    assert "96 photos, 0 failures, 4 files" in page and "largest difference of an eigenvalue" in page
+    assert s3.client.head_object(Bucket="spark", Key="Results/_SUCCESS")
+
+
 def offline(html):
     """A page, after a look that it needs nothing from elsewhere."""
     page = html.read_text()

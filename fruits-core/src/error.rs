@@ -28,6 +28,8 @@ pub enum Step {
     Pca,
     /// Drawing a figure.
     Draw,
+    /// Letting Spark do the work.
+    Spark,
 }
 
 impl Step {
@@ -43,6 +45,7 @@ impl Step {
             Step::Write => "write",
             Step::Pca => "pca",
             Step::Draw => "draw",
+            Step::Spark => "spark",
         }
     }
 }

@@ -28,17 +28,21 @@ pub struct Photo {
 /// The photos of a store, in ascending byte order of their keys, as they are listed.
 pub(crate) fn photos(store: &Arc<dyn Store>) -> BoxStream<'static, Result<Photo>> {
     let (root, listing, store) = (store.uri(""), store.list(), store.clone());
-    let photo = move |entry: Entry| Photo {
+    listing
+        .filter(|entry| future::ready(entry.as_ref().map_or(true, |entry| is_photo(&entry.key))))
+        .map(move |entry| entry.map(|entry| photo(&*store, &root, entry)))
+        .boxed()
+}
+
+/// An entry of a store as a photo. `root` is the store's own URI.
+pub(crate) fn photo(store: &dyn Store, root: &str, entry: Entry) -> Photo {
+    Photo {
         path: store.uri(&entry.key),
-        label: label(&root, &entry.key),
+        label: label(root, &entry.key),
         key: entry.key,
         size: entry.size,
         version: entry.version,
-    };
-    listing
-        .filter(|entry| future::ready(entry.as_ref().map_or(true, |entry| is_photo(&entry.key))))
-        .map(move |entry| entry.map(&photo))
-        .boxed()
+    }
 }
 
 /// That there is nothing to work on.

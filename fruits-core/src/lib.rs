@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `notebook` | how values show themselves in a cell |
 //! | [`Report`] | the page about an extraction |
+//! | [`Spark`] | an extraction on a cluster, and the worker in its tasks |
 //! | [`figure`] | scree plot, scatter plot, photos to look around in, contact sheets, similarity of labels |
 //! | [`extract`] | the pipeline: list, read, decode, infer, rows |
 //! | [`pca`] | exact PCA, moments that can be merged |
@@ -50,6 +51,7 @@ pub mod pca;
 pub mod pixels;
 mod report;
 mod spare;
+pub mod spark;
 pub mod store;
 mod table;
 
@@ -64,9 +66,12 @@ pub use notebook::Show;
 pub use output::IfExists;
 pub use pca::{Moments, Pca};
 pub use report::Report;
+pub use spark::Spark;
 
 /// ndarray, in the version that the matrices are made of.
 pub use ndarray;
+/// plotters, in the version that the figures are made with.
+pub use plotters;
 /// polars, in the version that the tables are made of.
 pub use polars;
 
@@ -74,6 +79,6 @@ pub use polars;
 pub mod prelude {
     pub use crate::{
         ContactSheet, Explorer, Extraction, FeatureExtractor, Features, Figure, IfExists, ImageFolder, MobileNetV2,
-        Moments, Pca, Report, Show,
+        Moments, Pca, Report, Show, Spark,
     };
 }

@@ -22,7 +22,7 @@ const JSON_SHARES: [&str; 5] = ["0.9", "0.95", "0.99", "0.999", "0.9999"];
 /// Every location is a folder or s3://bucket/prefix. Credentials, region and endpoint for S3 are found as the AWS command line finds
 /// them; AWS_SKIP_SIGNATURE=true reads public buckets without credentials, AWS_REQUEST_PAYER=requester agrees to pay for requests.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(name = "fruits", version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -40,6 +40,10 @@ enum Command {
     ///
     /// Writes the components and the projected photos as Parquet, a manifest, and _SUCCESS last.
     Pca(PcaArgs),
+    /// Do the work of one task of a Spark job: lines of JSON in, one line out
+    ///
+    /// Started by Spark, not by people: see the documentation of fruits_core::spark.
+    Worker,
     /// Make a report of features and their PCA: one HTML file that needs no network
     Report(ReportArgs),
 }
@@ -152,6 +156,7 @@ async fn run() -> ExitCode {
         Command::Features(args) => features(args).await,
         Command::Pca(args) => pca(args).await,
         Command::Report(args) => report(args).await,
+        Command::Worker => fruits_core::spark::work().await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

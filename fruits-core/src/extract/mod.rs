@@ -25,6 +25,7 @@ use crate::pixels::Limits;
 use crate::store::{self, Store};
 use pipeline::{Batch, Listed, Pipeline};
 pub use progress::Progress;
+pub(crate) use progress::show;
 
 /// Photos that are listed before those ahead of them are read.
 const PHOTOS_AHEAD: usize = 10_000;
@@ -131,6 +132,20 @@ impl Extraction {
         ))
     }
 
+    /// An extraction of photos that were listed elsewhere, so many of them.
+    pub(crate) fn of<M: FeatureExtractor + 'static>(
+        store: Arc<dyn Store>,
+        photos: BoxStream<'static, Result<Photo>>,
+        count: usize,
+        model: M,
+    ) -> Self {
+        let found = Found {
+            photos: count.into(),
+            is_complete: true.into(),
+        };
+        Self::new(store, photos, found.into(), Vec::new(), Arc::new(model))
+    }
+
     fn new(
         store: Arc<dyn Store>,
         photos: BoxStream<'static, Result<Photo>>,
@@ -178,7 +193,7 @@ impl Extraction {
 
     /// Shows how far it is: a bar on a terminal; elsewhere, as in a notebook, lines, ever more seldom.
     pub fn show_progress(self) -> Self {
-        self.on_progress(progress::show())
+        self.on_progress(show())
     }
 
     /// Calls `on_progress` about once a second, and at the end.
@@ -242,6 +257,16 @@ impl Extraction {
     }
 
     async fn write(self, mut writer: FeaturesWriter, earlier: Option<Earlier>) -> Result<Manifest> {
+        let (failures, manifest) = self.write_parts(&mut writer, earlier).await?;
+        writer.finish(&failures, manifest).await
+    }
+
+    /// Writes the parts, which are no output yet.
+    pub(crate) async fn write_parts(
+        self,
+        writer: &mut FeaturesWriter,
+        earlier: Option<Earlier>,
+    ) -> Result<(Vec<Failure>, Manifest)> {
         let (model, checkpoint) = (self.model.clone(), self.checkpoint);
         let (mut table, mut photos) = (DataFrame::default(), Vec::new());
         let mut last_write = Instant::now();
@@ -271,7 +296,7 @@ impl Extraction {
             );
             return Err(Error::new(ErrorKind::TimedOut, Step::Infer, manifest.source, message));
         }
-        writer.finish(&failures, manifest).await
+        Ok((failures, manifest))
     }
 
     /// Runs the pipeline and hands every batch of rows to `consume`, in order.

@@ -66,7 +66,7 @@ impl std::fmt::Display for Progress {
 }
 
 /// Shows progress as [`Extraction::show_progress`](super::Extraction::show_progress) says.
-pub(super) fn show() -> Box<dyn FnMut(&Progress) + Send> {
+pub(crate) fn show() -> Box<dyn FnMut(&Progress) + Send> {
     match std::io::stderr().is_terminal() {
         true => Box::new(bar()),
         false => Box::new(lines()),

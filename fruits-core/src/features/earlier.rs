@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ndarray::Array2;
 use polars::prelude::{DataFrame, Float32Type};
 
+use super::Part;
 use super::parts::{Index, Origin, index_stem, read};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extractor::Model;
@@ -34,8 +35,7 @@ struct EarlierRun {
 }
 
 struct EarlierPart {
-    key: String,
-    sha256: String,
+    part: Part,
     photos: VecDeque<(usize, Origin)>,
     /// Read when the first row is wanted.
     rows: Option<Array2<f32>>,
@@ -93,8 +93,11 @@ impl EarlierRun {
                     return Ok(None);
                 };
                 self.part = self.index(&key).await?.map(|index| EarlierPart {
-                    key: index_stem(&key).map(part_of).unwrap_or_default(),
-                    sha256: index.sha256,
+                    part: Part {
+                        file: index_stem(&key).map(part_of).unwrap_or_default(),
+                        rows: index.photos.len(),
+                        sha256: index.sha256,
+                    },
                     photos: index.photos.into_iter().enumerate().collect(),
                     rows: None,
                 });
@@ -112,9 +115,13 @@ impl EarlierRun {
             }
             let row = *row;
             if part.rows.is_none() {
-                part.rows = match read(&*self.store, &part.key, &part.sha256).await {
+                part.rows = match read(&*self.store, &part.part).await {
                     Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NotFound) => None,
-                    table => Some(features_of(&table?, self.model.features, &self.store.uri(&part.key))?),
+                    table => Some(features_of(
+                        &table?,
+                        self.model.features,
+                        &self.store.uri(&part.part.file),
+                    )?),
                 };
             }
             let features = part

@@ -19,7 +19,7 @@ use crate::store::{self, Length, Store};
 use crate::table;
 pub(crate) use earlier::Earlier;
 use parts::FAILURES;
-pub(crate) use parts::{FeaturesWriter, ROWS_PER_PART};
+pub(crate) use parts::{FeaturesWriter, ROWS_PER_PART, task_of_part};
 
 /// Where features come from and what made them. It is written beside them as `_manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -115,7 +115,7 @@ impl Features {
         let manifest: Manifest = output::manifest(&*store).await?;
         let mut table = rows(&[], &[], &Array2::zeros((0, manifest.model.features)))?;
         for part in &manifest.parts {
-            let part_table = parts::read(&*store, &part.file, &part.sha256).await?;
+            let part_table = parts::read(&*store, part).await?;
             table
                 .vstack_mut(&part_table)
                 .map_err(|error| Error::from_source(Step::Read, store.uri(&part.file), error))?;
@@ -271,6 +271,17 @@ pub(crate) fn rows(paths: &[&str], labels: &[&str], features: &Array2<f32>) -> R
         ],
     )
     .map_err(|error| Error::from_source(Step::Infer, "features", error))
+}
+
+/// The features in one part of a table, `n x width`.
+pub(crate) async fn read_part(store: &dyn Store, part: &Part, width: usize) -> Result<Array2<f32>> {
+    let table = parts::read(store, part).await?;
+    check(&table, width).map_err(|error| Error::from_source(Step::Read, store.uri(&part.file), error))
+}
+
+/// What a finished output says of itself.
+pub(crate) async fn manifest(store: &dyn Store) -> Result<Manifest> {
+    output::manifest(store).await
 }
 
 async fn read_failures(store: &dyn Store) -> Result<Vec<Failure>> {

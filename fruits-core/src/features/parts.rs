@@ -49,6 +49,8 @@ impl Origin {
 pub(crate) struct FeaturesWriter {
     store: Arc<dyn Store>,
     run: String,
+    /// Stands before the number of a part.
+    task: String,
     parts: Vec<Part>,
     files: Vec<String>,
 }
@@ -66,13 +68,42 @@ impl FeaturesWriter {
         Ok((Self::new(store), earlier))
     }
 
+    /// The writer of one task of a run: of several tries, each writes files of the same names.
+    pub(crate) fn of_task(store: Arc<dyn Store>, run: String, task: usize) -> Self {
+        FeaturesWriter {
+            run,
+            task: format!("{task:05}"),
+            ..Self::new(store)
+        }
+    }
+
     fn new(store: Arc<dyn Store>) -> Self {
         FeaturesWriter {
             store,
             run: format!("{:08x}", fastrand::u32(..)),
+            task: String::new(),
             parts: Vec::new(),
             files: vec![FAILURES.to_owned()],
         }
+    }
+
+    /// Of the names of the parts that it writes.
+    pub(crate) fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Takes over the parts that the run's tasks have written.
+    pub(crate) fn with_parts(mut self, parts: Vec<Part>) -> Self {
+        for part in &parts {
+            self.files.extend([index_of(&part.file), part.file.clone()]);
+        }
+        self.parts = parts;
+        self
+    }
+
+    /// The parts that are written.
+    pub(crate) fn into_parts(self) -> Vec<Part> {
+        self.parts
     }
 
     /// Writes one part.
@@ -107,7 +138,7 @@ impl FeaturesWriter {
     }
 
     fn part(&self, table: &mut DataFrame) -> Result<(Part, Bytes)> {
-        let file = format!("part-{:05}-{}.parquet", self.parts.len(), self.run);
+        let file = format!("part-{}{:05}-{}.parquet", self.task, self.parts.len(), self.run);
         table.rechunk_mut();
         let content = table::to_parquet(table, &self.store.uri(&file))?;
         let part = Part {
@@ -149,11 +180,21 @@ impl FeaturesWriter {
     }
 }
 
+/// The task that a part belongs to, if a task of this run has written it.
+pub(crate) fn task_of_part(key: &str, run: &str) -> Option<usize> {
+    let number = key
+        .strip_prefix("part-")?
+        .strip_suffix(".parquet")?
+        .strip_suffix(run)?
+        .strip_suffix('-')?;
+    number.get(..number.len().checked_sub(5)?)?.parse().ok()
+}
+
 /// The table in a part. What is not the content that was written is refused before it is parsed.
-pub(super) async fn read(store: &dyn Store, file: &str, sha256: &str) -> Result<DataFrame> {
-    let content = store.get(file, Length::AtMost(output::MAX_FILE)).await?;
-    let uri = store.uri(file);
-    if store::sha256(&content) != sha256 {
+pub(super) async fn read(store: &dyn Store, part: &Part) -> Result<DataFrame> {
+    let content = store.get(&part.file, Length::AtMost(output::MAX_FILE)).await?;
+    let uri = store.uri(&part.file);
+    if store::sha256(&content) != part.sha256 {
         let message = "damaged: its SHA-256 is not the one noted when it was written";
         return Err(Error::new(ErrorKind::Invalid, Step::Read, uri, message));
     }

@@ -50,7 +50,10 @@ impl Moments {
 
     /// The moments of features.
     pub fn of_features(features: &Features) -> Self {
-        let matrix = features.matrix();
+        Self::of_matrix(features.matrix())
+    }
+
+    pub(crate) fn of_matrix(matrix: &Array2<f32>) -> Self {
         let mut moments = Moments::empty(matrix.ncols());
         for block in matrix.axis_chunks_iter(Axis(0), BLOCK) {
             moments.add(&Moments::of_block(block.mapv(f64::from)));
@@ -100,6 +103,39 @@ impl Moments {
         self.scatter += &(&column * &row * (n * m / (n + m)));
         self.mean += &(&difference * (m / (n + m)));
         self.count += other.count;
+    }
+
+    /// All numbers, bit for bit: the count and the number of features as u64, the mean and the lower half of the scatter as f64, all with the
+    /// smallest byte first. 6.6 MB for 1280 features.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let d = self.mean.len();
+        let scatter = (0..d).flat_map(|i| (0..=i).map(move |j| self.scatter[[i, j]]));
+        let sizes = [self.count as u64, d as u64].map(u64::to_le_bytes);
+        let floats = self.mean.iter().copied().chain(scatter).map(f64::to_le_bytes);
+        sizes.into_iter().chain(floats).flatten().collect()
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) gave; nothing if the bytes are not of that form.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let (sizes, floats) = words.split_at_checked(2)?;
+        let [count, d] = [sizes[0], sizes[1]].map(u64::from_le_bytes);
+        let d = usize::try_from(d).ok()?;
+        let wanted = d.checked_mul(d.checked_add(1)?)?.checked_div(2)?.checked_add(d)?;
+        if !rest.is_empty() || floats.len() != wanted {
+            return None;
+        }
+        let mut floats = floats.iter().copied().map(f64::from_le_bytes);
+        let mut moments = Moments::empty(d);
+        moments.count = usize::try_from(count).ok()?;
+        moments.mean = floats.by_ref().take(d).collect();
+        for i in 0..d {
+            for j in 0..=i {
+                let value = floats.next()?;
+                (moments.scatter[[i, j]], moments.scatter[[j, i]]) = (value, value);
+            }
+        }
+        Some(moments)
     }
 
     /// Number of rows.

@@ -19,6 +19,7 @@ pub use local::LocalStore;
 pub(crate) use local::TEMPORARY;
 pub use memory::MemoryStore;
 pub use s3::S3Store;
+pub(crate) use s3::aws;
 
 /// Entries that may wait between whoever lists a store and whoever reads the stream.
 const LIST_AHEAD: usize = 1024;

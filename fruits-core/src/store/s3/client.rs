@@ -19,7 +19,8 @@ const STALL: Duration = Duration::from_secs(10);
 /// Where a bucket is said to lie if nothing says so; S3 answers with the right region, other services do not care.
 const DEFAULT_REGION: &str = "us-east-1";
 
-pub(super) async fn connect() -> Client {
+/// The user's settings for any of Amazon's services.
+pub(crate) async fn aws() -> SdkConfig {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
@@ -32,7 +33,11 @@ pub(super) async fn connect() -> Client {
     if is_set("AWS_SKIP_SIGNATURE") {
         loader = loader.no_credentials();
     }
-    let shared = loader.load().await;
+    loader.load().await
+}
+
+pub(super) async fn connect() -> Client {
+    let shared = aws().await;
     let mut config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(has_own_endpoint(&shared));
     if shared.region().is_none() {
         config = config.region(Region::from_static(DEFAULT_REGION));

@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tokio::sync::{OnceCell, mpsc};
 
+pub(crate) use self::client::aws;
 use self::client::{connect, is_set, retries, timeouts};
 use self::error::causes;
 use super::{Entry, LIST_AHEAD, Length, Store, stream_of};

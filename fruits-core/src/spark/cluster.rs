@@ -1,0 +1,334 @@
+//! Where Spark runs: on this machine, or on a cluster of EMR. Both get a statement of SQL and a folder to exchange lines with.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_emr::Client;
+use aws_sdk_emr::error::DisplayErrorContext;
+use aws_sdk_emr::types::{ActionOnFailure, HadoopJarStepConfig, StepConfig, StepState};
+use futures::StreamExt;
+use tempfile::TempDir;
+
+use super::{sql_text, worker_command};
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::output::MAX_FILE;
+use crate::store::{self, Length, Store};
+
+/// Time between two looks at a job.
+pub(super) const POLL: Duration = Duration::from_secs(2);
+/// Where `bootstrap/emr/node.sh` puts the binary.
+const WORKER_ON_EMR: &str = "/opt/fruits/bin/fruits";
+const STATEMENT: &str = include_str!("../../../bootstrap/spark/tasks.sql");
+/// What makes a file a task of its own: files larger than none are not split, and none fits beside another.
+const SETTINGS: [(&str, &str); 5] = [
+    ("spark.sql.catalogImplementation", "in-memory"),
+    ("spark.sql.files.maxPartitionBytes", "1g"),
+    ("spark.sql.files.openCostInBytes", "1g"),
+    // A task that is much slower than the others is begun a second time elsewhere.
+    ("spark.speculation", "true"),
+    ("spark.speculation.quantile", "0.5"),
+];
+
+pub(super) enum Cluster {
+    Local { home: PathBuf, worker: PathBuf },
+    Emr { id: String, scratch: Arc<dyn Store> },
+}
+
+/// A folder that the driver and Spark can both reach.
+pub(super) struct Exchange {
+    store: Arc<dyn Store>,
+    /// In the form that Spark opens.
+    uri: String,
+    /// What is removed with this value.
+    _folder: Option<TempDir>,
+}
+
+impl Cluster {
+    pub fn local() -> Result<Self> {
+        let installed = dirs::data_dir().unwrap_or_default().join("fruits/spark");
+        let home = std::env::var_os("SPARK_HOME").map_or(installed, PathBuf::from);
+        let on_path = || {
+            let path = std::env::var_os("PATH")?;
+            std::env::split_paths(&path)
+                .map(|folder| folder.join("fruits"))
+                .find(|file| file.is_file())
+        };
+        let worker = std::env::var_os("FRUITS").map(PathBuf::from).or_else(on_path);
+        Self::installed(&home, &worker.unwrap_or_else(|| "fruits".into()))
+    }
+
+    pub fn installed(home: &Path, worker: &Path) -> Result<Self> {
+        let missing = |file: &Path, message| {
+            let file = file.display().to_string();
+            Err(Error::new(ErrorKind::NotFound, Step::Spark, file, message))
+        };
+        if !home.join("bin/spark-sql").is_file() {
+            return missing(
+                home,
+                "there is no bin/spark-sql in it; run bootstrap/spark.sh, or set SPARK_HOME",
+            );
+        }
+        // Spark starts workers in folders of its own.
+        match std::path::absolute(worker) {
+            Ok(worker) if worker.is_file() => Ok(Cluster::Local {
+                home: home.to_owned(),
+                worker,
+            }),
+            _ => missing(
+                worker,
+                "no such program; install the binary `fruits`, or name it by FRUITS",
+            ),
+        }
+    }
+
+    pub fn emr(id: &str, scratch: &str) -> Result<Self> {
+        if !scratch.starts_with("s3://") {
+            let message = "a cluster's scratch location must be on S3";
+            return Err(Error::new(ErrorKind::Invalid, Step::Spark, scratch, message));
+        }
+        let folder = format!(
+            "{}/spark-{:08x}{:08x}",
+            scratch.trim_end_matches('/'),
+            fastrand::u32(..),
+            fastrand::u32(..)
+        );
+        Ok(Cluster::Emr {
+            id: id.to_owned(),
+            scratch: store::open(&folder)?,
+        })
+    }
+
+    /// A new folder for one job.
+    pub async fn exchange(&self) -> Result<Exchange> {
+        match self {
+            Cluster::Local { .. } => {
+                let folder = TempDir::with_prefix("fruits-spark-")
+                    .map_err(|error| Error::from_source(Step::Spark, "temporary folder", error))?;
+                let path = folder.path().display().to_string();
+                Ok(Exchange {
+                    store: store::open(&path)?,
+                    uri: format!("file://{path}"),
+                    _folder: Some(folder),
+                })
+            }
+            Cluster::Emr { scratch, .. } => Ok(Exchange {
+                store: scratch.clone(),
+                uri: scratch.uri("").trim_end_matches('/').to_owned(),
+                _folder: None,
+            }),
+        }
+    }
+
+    /// Runs the tasks that lie in the exchange folder. Dropped before its end, it ends the job of a local Spark.
+    pub async fn run(&self, exchange: &Exchange, executors: usize, settings: &BTreeMap<String, String>) -> Result<()> {
+        let mut all: BTreeMap<&str, &str> = SETTINGS.into_iter().collect();
+        let (count, worker) = (
+            executors.to_string(),
+            match self {
+                Cluster::Local { worker, .. } => worker.as_path(),
+                Cluster::Emr { .. } => Path::new(WORKER_ON_EMR),
+            },
+        );
+        match self {
+            Cluster::Local { .. } => all.extend([
+                ("spark.master", "local[1,4]"),
+                ("spark.ui.enabled", "false"),
+                ("spark.driver.bindAddress", "127.0.0.1"),
+                ("spark.driver.host", "127.0.0.1"),
+            ]),
+            // A worker uses all cores of its executor, so one task fills it.
+            Cluster::Emr { .. } => all.extend([
+                ("spark.dynamicAllocation.enabled", "false"),
+                ("spark.executor.instances", count.as_str()),
+                ("spark.executor.cores", "4"),
+                ("spark.task.cpus", "4"),
+            ]),
+        }
+        all.extend(settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let statement = STATEMENT
+            .replace("{lines}", &sql_text(&format!("{}/lines", exchange.uri)))
+            .replace("{answers}", &sql_text(&format!("{}/answers", exchange.uri)))
+            .replace("{worker}", &worker_command(worker)?);
+        exchange.store.put("tasks.sql", statement.into()).await?;
+        let mut arguments: Vec<String> = all
+            .iter()
+            .flat_map(|(name, value)| ["--conf".to_owned(), format!("{name}={value}")])
+            .collect();
+        match self {
+            Cluster::Local { home, .. } => {
+                arguments.extend(["-f".to_owned(), exchange.store.uri("tasks.sql")]);
+                run_here(home, &arguments, exchange).await
+            }
+            Cluster::Emr { id, .. } => {
+                arguments.insert(0, "spark-sql".to_owned());
+                arguments.extend(["-f".to_owned(), format!("{}/tasks.sql", exchange.uri)]);
+                run_step(id, arguments).await
+            }
+        }
+    }
+}
+
+async fn run_here(home: &Path, arguments: &[String], exchange: &Exchange) -> Result<()> {
+    let failed = |error| Error::from_source(Step::Spark, home.display().to_string(), error);
+    let log = exchange.store.uri("log");
+    let file = std::fs::File::create(&log).map_err(failed)?;
+    let mut command = tokio::process::Command::new(home.join("bin/spark-sql"));
+    command
+        .args(arguments)
+        .env("SPARK_HOME", home)
+        .env("SPARK_LOCAL_IP", "127.0.0.1")
+        .current_dir(exchange.store.uri(""))
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().map_err(failed)?)
+        .stderr(file)
+        .kill_on_drop(true);
+    let status = command.status().await.map_err(failed)?;
+    if status.success() {
+        return Ok(());
+    }
+    let log = std::fs::read(&log).map_err(failed)?;
+    let message = format!(
+        "spark-sql ended with {status}: {}",
+        reason(&String::from_utf8_lossy(&log))
+    );
+    Err(Error::new(ErrorKind::Io, Step::Spark, "", message))
+}
+
+/// Of all that Spark said, what the workers said last, or else its own last lines.
+fn reason(log: &str) -> String {
+    let ours = log
+        .lines()
+        .rev()
+        .find_map(|line| line.find("fruits: ").map(|at| &line[at..]));
+    match ours {
+        Some(line) => line.to_owned(),
+        None => log
+            .lines()
+            .rev()
+            .filter(|line| !line.trim().is_empty())
+            .take(3)
+            .collect::<Vec<_>>()
+            .join(" | "),
+    }
+}
+
+async fn run_step(cluster: &str, arguments: Vec<String>) -> Result<()> {
+    let client = Client::new(&store::aws().await);
+    let failed = |error: aws_sdk_emr::Error| {
+        Error::new(
+            ErrorKind::Io,
+            Step::Spark,
+            cluster,
+            DisplayErrorContext(&error).to_string(),
+        )
+    };
+    let jar = HadoopJarStepConfig::builder()
+        .jar("command-runner.jar")
+        .set_args(Some(arguments))
+        .build();
+    let step = StepConfig::builder()
+        .name("fruits")
+        .action_on_failure(ActionOnFailure::Continue)
+        .hadoop_jar_step(jar)
+        .build();
+    let request = client.add_job_flow_steps().job_flow_id(cluster).steps(step);
+    let ids = request
+        .send()
+        .await
+        .map_err(|error| failed(error.into()))?
+        .step_ids
+        .unwrap_or_default();
+    let Some(id) = ids.first() else {
+        return Err(Error::new(ErrorKind::Io, Step::Spark, cluster, "EMR accepted no step"));
+    };
+    let mut cancel = CancelStep {
+        client: client.clone(),
+        cluster: cluster.to_owned(),
+        step: Some(id.clone()),
+    };
+    loop {
+        let request = client.describe_step().cluster_id(cluster).step_id(id);
+        let answer = request.send().await.map_err(|error| failed(error.into()))?;
+        let status = answer.step.and_then(|step| step.status);
+        match status.as_ref().and_then(|status| status.state.as_ref()) {
+            Some(StepState::Completed) => {
+                cancel.step = None;
+                return Ok(());
+            }
+            Some(state @ (StepState::Cancelled | StepState::Failed | StepState::Interrupted)) => {
+                cancel.step = None;
+                let details = status.as_ref().and_then(|status| status.failure_details.as_ref());
+                let told = details.map(|details| {
+                    [&details.reason, &details.message, &details.log_file]
+                        .into_iter()
+                        .flatten()
+                        .map(String::as_str)
+                        .collect::<Vec<_>>()
+                        .join("; ")
+                });
+                let message = format!("step {id} ended as {state}: {}", told.unwrap_or_default());
+                return Err(Error::new(ErrorKind::Io, Step::Spark, cluster, message));
+            }
+            _ => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
+/// Cancels a step that nobody waits for any more.
+struct CancelStep {
+    client: Client,
+    cluster: String,
+    step: Option<String>,
+}
+
+impl Drop for CancelStep {
+    fn drop(&mut self) {
+        if let Some(step) = self.step.take() {
+            let request = self.client.cancel_steps().cluster_id(&self.cluster).step_ids(step);
+            tokio::spawn(request.send());
+        }
+    }
+}
+
+impl Exchange {
+    pub async fn put_task(&self, task: usize, lines: String) -> Result<()> {
+        self.store.put(&format!("lines/{task:05}.jsonl"), lines.into()).await
+    }
+
+    /// The lines that workers answered.
+    pub async fn answers(&self) -> Result<Vec<String>> {
+        let (mut entries, mut lines) = (self.store.list(), Vec::new());
+        while let Some(entry) = entries.next().await {
+            let key = entry?.key;
+            if key.starts_with("answers/part-") {
+                let content = self.store.get(&key, Length::AtMost(MAX_FILE)).await?;
+                let text = String::from_utf8_lossy(&content);
+                lines.extend(text.lines().filter(|line| !line.is_empty()).map(str::to_owned));
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Removes what lies on S3. What cannot be removed is left to the bucket's lifecycle.
+    pub async fn remove(self) {
+        let mut entries = self.store.list();
+        while let Some(Ok(entry)) = entries.next().await {
+            let _ = self.store.delete(&entry.key).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_the_workers_if_it_said_one() {
+        let log = "26/11/24 ERROR\nSubprocess exited with status 1. Error: fruits: s3://b/: read: denied\n\tat java\nTime taken\n";
+        assert_eq!(reason(log), "fruits: s3://b/: read: denied");
+        assert_eq!(reason("one\n\ntwo\n"), "two | one");
+    }
+}

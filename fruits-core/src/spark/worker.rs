@@ -1,0 +1,139 @@
+//! What runs inside a task of Spark.
+
+use std::io::{BufRead, Write};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
+
+use super::protocol::{Answer, Item, Order, Outcome, PROTOCOL, Work, from_line, to_line};
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::extract::Extraction;
+use crate::extractor::{FeatureExtractor, Model};
+use crate::features::{self, FeaturesWriter, Part};
+use crate::folder;
+use crate::mobilenet::{MobileNetV2, Precision};
+use crate::pca::Moments;
+use crate::store::{self, Entry};
+
+/// Lines that are read before those ahead of them are worked on.
+const LINES_AHEAD: usize = 1024;
+/// How often to look whether Spark is still there.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Serves one task: an order on standard input, the answer on standard output. What `fruits worker` does.
+///
+/// # Errors
+/// If the order is not of this version, its lines did not come whole, or the store as a whole fails. Photos that fail are part of the answer.
+pub async fn work() -> Result<()> {
+    let mut lines = lines();
+    let Some(first) = lines.next().await else {
+        return Ok(()); // Spark starts a worker for an empty partition, too
+    };
+    let order: Order = from_line(&first?)?;
+    if order.protocol != PROTOCOL {
+        let message = format!(
+            "the order is of version {}, this worker knows version {PROTOCOL}: driver and workers need the same fruits",
+            order.protocol
+        );
+        return Err(Error::new(ErrorKind::Unsupported, Step::Spark, "protocol", message));
+    }
+    let answer = tokio::select! {
+        answer = serve(order, lines) => answer?,
+        () = orphaned() => {
+            let message = "Spark is gone";
+            return Err(Error::new(ErrorKind::Io, Step::Spark, "", message));
+        }
+    };
+    writeln!(std::io::stdout(), "{}", to_line(&answer)?)
+        .map_err(|error| Error::from_source(Step::Spark, "answer", error))
+}
+
+async fn serve(order: Order, lines: BoxStream<'static, Result<String>>) -> Result<Answer> {
+    let items: Vec<String> = lines.take(order.items + 1).try_collect().await?;
+    if items.len() != order.items {
+        let message = format!("{} of {} lines came", items.len(), order.items);
+        let task = format!("task {}", order.task);
+        return Err(Error::new(ErrorKind::Invalid, Step::Spark, task, message));
+    }
+    let result = match order.work {
+        Work::Extract {
+            source,
+            destination,
+            run,
+            model,
+        } => {
+            let store = store::open(&source)?;
+            let root = store.uri("");
+            let photo = |line: &String| {
+                let Item { key, size, version } = from_line(line)?;
+                Ok(folder::photo(&*store, &root, Entry { key, size, version }))
+            };
+            let photos: Vec<_> = items.iter().map(photo).collect();
+            let photos = stream::iter(photos).boxed();
+            // Parts end where their rows are full and nowhere else, so that every try writes the same.
+            let extraction = Extraction::of(store, photos, order.items, network(&model)?).checkpoint(Duration::MAX);
+            let mut writer = FeaturesWriter::of_task(store::open(&destination)?, run, order.task);
+            let (failures, manifest) = extraction.write_parts(&mut writer, None).await?;
+            Outcome::Extracted {
+                photos: manifest.photos,
+                parts: writer.into_parts(),
+                failures,
+                timings: manifest.timings,
+            }
+        }
+        Work::Moments { features, width } => {
+            let store = store::open(&features)?;
+            let mut moments = Moments::empty(width);
+            for line in &items {
+                let part: Part = from_line(line)?;
+                moments.merge(&Moments::of_matrix(&features::read_part(&*store, &part, width).await?))?;
+            }
+            Outcome::Moments(BASE64_STANDARD.encode(moments.to_bytes()))
+        }
+    };
+    Ok(Answer {
+        protocol: PROTOCOL,
+        task: order.task,
+        items: items.len(),
+        result,
+    })
+}
+
+/// The network that the driver has.
+fn network(wanted: &Model) -> Result<MobileNetV2> {
+    let network = MobileNetV2::imagenet()?;
+    for precision in [Precision::F32, Precision::Bf16] {
+        if let Ok(network) = network.clone().with_precision(precision)
+            && network.model() == wanted
+        {
+            return Ok(network);
+        }
+    }
+    let message = format!("this worker has other weights, or its processor cannot do this: {network:?}");
+    Err(Error::new(ErrorKind::Unsupported, Step::Spark, &wanted.name, message))
+}
+
+/// The lines of standard input. A thread reads them, so that nothing else waits for it.
+fn lines() -> BoxStream<'static, Result<String>> {
+    let (sender, receiver) = mpsc::channel(LINES_AHEAD);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let line = line.map_err(|error| Error::from_source(Step::Spark, "standard input", error));
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    store::receive(receiver)
+}
+
+/// Waits until the process that started this one has ended: nobody would read the answer.
+async fn orphaned() {
+    let parent = std::os::unix::process::parent_id();
+    while std::os::unix::process::parent_id() == parent {
+        tokio::time::sleep(LOOK).await;
+    }
+}
