@@ -94,7 +94,8 @@ def node(bundle, s3, tmp_path_factory):
         "AWS_DEFAULT_REGION": "eu-west-3",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    return Machine(root, variables)
+    yield Machine(root, variables)
+    shutil.rmtree(root)  # gigabytes; what was mounted for commands is not there for us
 
 
 def needed_glibc(file):
