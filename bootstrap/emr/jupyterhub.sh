@@ -34,9 +34,9 @@ else
     # The container's Python stands before cargo for the notebook's cells.
     hub sh -c "python=\$(PATH=/opt/conda/bin:\$PATH command -v python3) && sed -i \"1s|.*|#!\$python -IS|\" $fruits.part/kit/bin/cargo &&
         rm -rf $fruits && mv $fruits.part $fruits"
-    hub sh -c 'mkdir -p /usr/local/share/jupyter/kernels && cp -r /opt/fruits/kernelspec /usr/local/share/jupyter/kernels/fruits.part &&
-        rm -rf /usr/local/share/jupyter/kernels/fruits && mv /usr/local/share/jupyter/kernels/fruits.part /usr/local/share/jupyter/kernels/fruits'
 fi
+hub sh -c 'mkdir -p /usr/local/share/jupyter/kernels && cp -r /opt/fruits/kernelspec /usr/local/share/jupyter/kernels/fruits.part &&
+    rm -rf /usr/local/share/jupyter/kernels/fruits && mv /usr/local/share/jupyter/kernels/fruits.part /usr/local/share/jupyter/kernels/fruits'
 hub sh -c "PATH=/opt/conda/bin:\$PATH exec python3 $fruits/emr/check_kernel.py" || die "the kernel does not answer in the container"
 
 # Notebooks that are there stay: they may have been worked on.

@@ -34,7 +34,7 @@ const SETTINGS: [(&str, &str); 5] = [
 
 pub(super) enum Cluster {
     Local { home: PathBuf, worker: PathBuf },
-    Emr { id: String, scratch: Arc<dyn Store> },
+    Emr { id: String, scratch: String },
 }
 
 /// A folder that the driver and Spark can both reach.
@@ -89,15 +89,10 @@ impl Cluster {
             let message = "a cluster's scratch location must be on S3";
             return Err(Error::new(ErrorKind::Invalid, Step::Spark, scratch, message));
         }
-        let folder = format!(
-            "{}/spark-{:08x}{:08x}",
-            scratch.trim_end_matches('/'),
-            fastrand::u32(..),
-            fastrand::u32(..)
-        );
+        store::open(scratch)?;
         Ok(Cluster::Emr {
             id: id.to_owned(),
-            scratch: store::open(&folder)?,
+            scratch: scratch.trim_end_matches('/').to_owned(),
         })
     }
 
@@ -114,11 +109,14 @@ impl Cluster {
                     _folder: Some(folder),
                 })
             }
-            Cluster::Emr { scratch, .. } => Ok(Exchange {
-                store: scratch.clone(),
-                uri: scratch.uri("").trim_end_matches('/').to_owned(),
-                _folder: None,
-            }),
+            Cluster::Emr { scratch, .. } => {
+                let uri = format!("{scratch}/spark-{:016x}", fastrand::u64(..));
+                Ok(Exchange {
+                    store: store::open(&uri)?,
+                    uri,
+                    _folder: None,
+                })
+            }
         }
     }
 

@@ -11,7 +11,7 @@ mod cluster;
 mod protocol;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -164,7 +164,8 @@ impl Spark {
         let (source, destination) = (store::open(source)?, store::open(destination)?);
         let mut failures = Vec::new();
         let mut photos = folder::photos(&source);
-        let first = self.first(&mut photos, &*source, &mut failures).await?;
+        let mut first = VecDeque::new();
+        fill(&mut first, self.ahead(), &mut photos, &*source, &mut failures).await?;
         if first.is_empty() && failures.is_empty() {
             return Err(folder::no_photo(source.uri("")));
         }
@@ -181,17 +182,14 @@ impl Spark {
             false => PHOTOS_PER_TASK,
         };
         let mut sizes = Vec::new();
-        let mut items = first;
-        while !items.is_empty() {
-            while items.len() < per_task
-                && let Some(photo) = photos.next().await
-            {
-                take(photo, &*source, &mut items, &mut failures)?;
+        let mut waiting = first;
+        loop {
+            let items = next_task(&mut waiting, per_task, &mut photos, &*source, &mut failures).await?;
+            if items.is_empty() {
+                break;
             }
-            let rest = items.split_off(per_task.min(items.len()));
             write_task(&exchange, sizes.len(), &work, &items).await?;
             sizes.push(items.len());
-            items = rest;
         }
 
         let mut show = self.is_shown.then(extract::show);
@@ -293,24 +291,11 @@ impl Spark {
         }
     }
 
-    /// The first photos: enough to know whether there are many.
-    async fn first(
-        &self,
-        photos: &mut BoxStream<'static, Result<Photo>>,
-        source: &dyn store::Store,
-        failures: &mut Vec<Failure>,
-    ) -> Result<Vec<Item>> {
-        let mut items = Vec::new();
-        while items.len() < self.ahead()
-            && let Some(photo) = photos.next().await
-        {
-            take(photo, source, &mut items, failures)?;
-        }
-        Ok(items)
-    }
-
     /// Runs the tasks that were written down, and gives back their answers in order, when all are there.
     async fn run(&self, exchange: Exchange, sizes: &[usize], mut look: impl AsyncFnMut()) -> Result<Vec<Answer>> {
+        if sizes.is_empty() {
+            return Ok(Vec::new());
+        }
         let job = async {
             let job = self.cluster.run(&exchange, self.executors, &self.settings);
             let mut job = std::pin::pin!(job);
@@ -337,19 +322,36 @@ impl Spark {
     }
 }
 
-/// Photos that can be worked on go to `items`. An error about the store as a whole ends it.
-fn take(
-    photo: Result<Photo>,
+/// Lists on until so many photos wait, or there are no more. An error about the store as a whole ends it; others are failures.
+async fn fill(
+    waiting: &mut VecDeque<Item>,
+    wanted: usize,
+    photos: &mut BoxStream<'static, Result<Photo>>,
     source: &dyn store::Store,
-    items: &mut Vec<Item>,
     failures: &mut Vec<Failure>,
 ) -> Result<()> {
-    match photo {
-        Ok(Photo { key, size, version, .. }) => items.push(Item { key, size, version }),
-        Err(error) if store::is_about_all(source, &error) => return Err(error),
-        Err(error) => failures.push(Failure::new(error.subject(), &error)),
+    while waiting.len() < wanted
+        && let Some(photo) = photos.next().await
+    {
+        match photo {
+            Ok(Photo { key, size, version, .. }) => waiting.push_back(Item { key, size, version }),
+            Err(error) if store::is_about_all(source, &error) => return Err(error),
+            Err(error) => failures.push(Failure::new(error.subject(), &error)),
+        }
     }
     Ok(())
+}
+
+/// The photos of the next task: those that wait, and those listed after them. None when all have been given out.
+async fn next_task(
+    waiting: &mut VecDeque<Item>,
+    per_task: usize,
+    photos: &mut BoxStream<'static, Result<Photo>>,
+    source: &dyn store::Store,
+    failures: &mut Vec<Failure>,
+) -> Result<Vec<Item>> {
+    fill(waiting, per_task, photos, source, failures).await?;
+    Ok(waiting.drain(..per_task.min(waiting.len())).collect())
 }
 
 async fn write_task(exchange: &Exchange, task: usize, work: &Work, items: &[impl serde::Serialize]) -> Result<()> {
@@ -454,7 +456,10 @@ fn sql_text(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::store::{MemoryStore, Store};
 
     fn answer(task: usize, items: usize) -> String {
         let result = Outcome::Moments(String::new());
@@ -487,6 +492,40 @@ mod tests {
             check(vec!["{".to_owned()], &[1]).unwrap_err().kind(),
             ErrorKind::Invalid
         );
+    }
+
+    #[tokio::test]
+    async fn photos_behind_the_first_ones_are_given_out_too() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        for name in ["a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg", "b/5.jpg"] {
+            store.put(name, Default::default()).await.unwrap();
+        }
+        for (ahead, per_task, sizes) in [
+            (2, 2, vec![2, 2, 1]),
+            (4, 2, vec![2, 2, 1]),
+            (9, 3, vec![3, 2]),
+            (5, 5, vec![5]),
+        ] {
+            let (mut photos, mut waiting, mut failures) = (folder::photos(&store), VecDeque::new(), Vec::new());
+            fill(&mut waiting, ahead, &mut photos, &*store, &mut failures)
+                .await
+                .unwrap();
+            let (mut found, mut keys) = (Vec::new(), Vec::new());
+            loop {
+                let items = next_task(&mut waiting, per_task, &mut photos, &*store, &mut failures)
+                    .await
+                    .unwrap();
+                if items.is_empty() {
+                    break;
+                }
+                found.push(items.len());
+                keys.extend(items.into_iter().map(|item| item.key));
+            }
+            assert!(
+                found == sizes && keys.len() == 5 && keys.is_sorted() && failures.is_empty(),
+                "{found:?}"
+            );
+        }
     }
 
     #[test]
