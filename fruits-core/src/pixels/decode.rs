@@ -92,7 +92,7 @@ impl Decoder {
             None => jpeg_decoder()?,
         };
         let mut pixels = std::mem::take(&mut self.spare);
-        let header = decoder.read_header(bytes).map_err(damaged)?;
+        let header = decoder.read_header(bytes).map_err(jpeg_error)?;
         let (width, height) = checked_size(header.width as u64, header.height as u64, limits)?;
         let is_cmyk = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
         let format = if is_cmyk { PixelFormat::CMYK } else { PixelFormat::RGB };
@@ -106,7 +106,7 @@ impl Decoder {
             format,
         };
         match decoder.decompress(bytes, target) {
-            Err(error) if !is_harmless(&error) => return Err(damaged(error)),
+            Err(error) if !is_harmless(&error) => return Err(jpeg_error(error)),
             _ => self.jpeg = Some(decoder),
         }
         if is_cmyk {
@@ -123,6 +123,18 @@ fn jpeg_decoder() -> Result<Decompressor> {
     let mut decoder = Decompressor::new().map_err(damaged)?;
     decoder.set_scan_limit(MAX_JPEG_SCANS).map_err(damaged)?;
     Ok(decoder)
+}
+
+/// A file of tables without an image passes for a header: a fresh decoder then has no size, and a used one still has that of the image
+/// before. Both are said alike, so that failures do not depend on what came before.
+fn jpeg_error(error: turbojpeg::Error) -> Error {
+    match &error {
+        turbojpeg::Error::IntegerOverflow(_) => invalid("there is no image in it"),
+        turbojpeg::Error::TurboJpegError(message) if message.contains("contains no image") => {
+            invalid("there is no image in it")
+        }
+        _ => damaged(error),
+    }
 }
 
 /// libjpeg's warning about bytes between segments, which some cameras write. The picture is whole.
@@ -226,4 +238,23 @@ fn png_error(error: ImageError) -> Error {
 
 fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::from_source(Step::Decode, "", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_decoder_says_does_not_depend_on_the_photo_before() {
+        let photo = std::fs::read("../data-sample/Kiwi/view-00.jpg").unwrap();
+        let empty = b"\xff\xd8\xff\xe0 no photo";
+        let fresh = Decoder::default().decode(empty, &Limits::default()).unwrap_err();
+        let mut used = Decoder::default();
+        used.decode(&photo, &Limits::default()).unwrap();
+        let used = used.decode(empty, &Limits::default()).unwrap_err();
+        assert_eq!(
+            (fresh.message(), used.message()),
+            ("there is no image in it", "there is no image in it")
+        );
+    }
 }
