@@ -6,18 +6,19 @@
 #   manifest.json   versions, sizes, SHA-256
 #
 # FRUITS_PROFILE    cargo's profile for the binary; default: release
-source "$(dirname "${BASH_SOURCE[0]}")/kernel/kit.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/kernel/names.sh"
 
-"$REPO/bootstrap/weights.sh"
+steps kit weights
+kit=$(readlink -f "$KITS/current")
 say "building fruits"
 libraries=lib/rustlib/$FRUITS_TARGET/lib
-program=$(cd "$REPO" && cargo rustc --quiet --package fruits-core --profile "${FRUITS_PROFILE:-release}" --bin fruits --message-format=json \
+program=$(cd "$REPO" && cargo rustc --package fruits-core --profile "${FRUITS_PROFILE:-release}" --bin fruits --message-format=json \
     -- "-Clink-arg=-Wl,-rpath,\$ORIGIN/../toolchain/$libraries" | sed -n 's/.*"name":"fruits".*"executable":"\([^"]*\)".*/\1/p')
 version=$(LD_LIBRARY_PATH=$TOOLCHAIN/$libraries "$program" --version)
 
 bundles=$FRUITS_CACHE/bundle
 mkdir -p "$bundles"
-inputs=$(cat "$program" "$REPO"/bootstrap/{bundle.sh,emr/*} "$REPO"/notebooks/*.ipynb <(echo "$KIT") | sha256sum | cut -d' ' -f1)
+inputs=$(cat "$program" "$REPO"/bootstrap/{bundle.sh,emr/*} "$REPO"/notebooks/*.ipynb <(echo "$kit") | sha256sum | cut -d' ' -f1)
 if bundle=$(cat "$bundles/$inputs" 2>/dev/null) && [ -f "$bundle/manifest.json" ]; then
     say "the bundle is there"
     echo "$bundle"
@@ -40,7 +41,7 @@ cp "$TOOLCHAIN/lib/rustlib/$FRUITS_TARGET/bin/rust-lld" "$root/toolchain/lib/rus
 cp "$TOOLCHAIN/$libraries"/{*.rmeta,libstd-*.so,libcompiler_builtins-*.rlib} "$root/toolchain/$libraries/"
 
 # Where this machine keeps its files is of no use there.
-cp -r "$KIT" "$root/kit"
+cp -r "$kit" "$root/kit"
 rm "$root/kit/bin/cc"
 sed -i "s|$REPO|/opt/fruits/repository|g; s|$CARGO_TARGET_DIR|/opt/fruits/target|g" \
     "$root"/kit/{kit.json,metadata.json,config/evcxr.toml}

@@ -48,7 +48,7 @@ place=$(awk -F, -v region="$region" '$1 == region { print $2 ", " $3 }' "$region
 # Names of buckets begin with it: lower case, and short.
 [[ $stack =~ ^[a-z][a-z0-9-]{0,29}$ ]] || die "FRUITS_STACK is a name of lower-case letters, digits and dashes, at most 30: $stack is not"
 
-AWS=$(command -v aws) || { venv emr "$REPO/bootstrap/emr/requirements.txt" && AWS=$VENV/bin/aws; }
+AWS=$(command -v aws) || { steps base && venv emr "$REPO/bootstrap/emr/requirements.txt" && AWS=$VENV/bin/aws; }
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 

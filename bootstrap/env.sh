@@ -1,4 +1,4 @@
-# Sourced by the scripts of this project: where things go, and how what is missing gets there.
+# Sourced by the scripts of this project: where things go, and functions that bring what is missing. Brings nothing itself.
 #
 # FRUITS_CACHE   build artifacts, tools and virtual environments; default ~/.cache/fruits
 # FRUITS_DATA    the network's weights;                           default ~/.local/share/fruits
@@ -6,9 +6,8 @@
 set -euo pipefail
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-FRUITS_CACHE=${FRUITS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fruits}
-FRUITS_DATA=${FRUITS_DATA:-${XDG_DATA_HOME:-$HOME/.local/share}/fruits}
-mkdir -p "$FRUITS_CACHE" "$FRUITS_DATA"
+export FRUITS_CACHE=${FRUITS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fruits}
+export FRUITS_DATA=${FRUITS_DATA:-${XDG_DATA_HOME:-$HOME/.local/share}/fruits}
 
 say() { printf '== %s\n' "$*"; }
 die() {
@@ -21,16 +20,32 @@ need() {
     command -v "$1" >/dev/null || die "$1 is needed: $2"
 }
 
+need cargo "see https://rustup.rs"
+need python3 "install Python 3.11 or newer"
+mkdir -p "$FRUITS_CACHE" "$FRUITS_DATA" || die "there is no place for what is built: set FRUITS_CACHE and FRUITS_DATA"
+
+# Brings steps of steps.toml, with all that they need, and says what happens.
+steps() { # [--times] STEP [STEP...]
+    python3 "$REPO/bootstrap/steps.py" "$@"
+}
+
+# In a step, what tools say of their progress is read and logged; by themselves they say nothing.
+quiet=(--quiet)
+[ -z "${FRUITS_STEP:-}" ] || quiet=()
+
 # One of Debian's or Fedora's packages, if this user may install it and its command is missing.
 system_package() { # COMMAND PACKAGE
     command -v "$1" >/dev/null && return
     [ "$(id -u)" = 0 ] || return 0
     say "installing the system package $2"
-    if command -v apt-get >/dev/null; then
-        apt-get install -y -qq "$2" >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq "$2" >/dev/null; }
-    elif command -v dnf >/dev/null; then
-        dnf install -y -q "$2" >/dev/null
-    fi
+    (
+        flock 9 # one at a time
+        if command -v apt-get >/dev/null; then
+            apt-get install -y -qq "$2" >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq "$2" >/dev/null; }
+        elif command -v dnf >/dev/null; then
+            dnf install -y -q "$2" >/dev/null
+        fi
+    ) 9>"$FRUITS_CACHE/system.lock"
 }
 
 # A virtual environment with exactly what a requirements file names; nothing happens if it is there.
@@ -41,7 +56,7 @@ venv() { # NAME REQUIREMENTS
         say "Python packages of ${2#"$REPO"/} into $folder"
         rm -rf "$folder"
         python3 -m venv "$folder" || die "python3 -m venv does not work: install your system's python3-venv package"
-        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$2"
+        "$folder/bin/python" -m pip install "${quiet[@]}" --disable-pip-version-check --requirement "$2"
         echo "$stamp" >"$folder/stamp"
     fi
     VENV=$folder
@@ -49,48 +64,18 @@ venv() { # NAME REQUIREMENTS
 
 # One of Rust's programs in this version, built once.
 tool() { # CRATE VERSION [CARGO-OPTION...]
-    local crate=$1 version=$2
+    local crate=$1 version=$2 target=$BUILT/tools-target/$1
     shift 2
     grep -qs "^\"$crate $version " "$BUILT/tools/.crates.toml" && return
     say "building $crate $version"
-    env -u RUSTFLAGS -u CARGO_BUILD_TARGET CARGO_TARGET_DIR="$BUILT/tools-target" \
-        cargo install --quiet --locked --root "$BUILT/tools" --version "$version" "$crate" "$@"
-    rm -rf "$BUILT/tools-target"
+    env -u RUSTFLAGS -u CARGO_BUILD_TARGET CARGO_TARGET_DIR="$target" \
+        cargo install "${quiet[@]}" --locked --root "$BUILT/tools" --version "$version" "$crate" "$@"
+    rm -rf "$target"
 }
 
-need cargo "see https://rustup.rs"
-need python3 "install Python 3.11 or newer"
-
-system_package cmake cmake
-system_package nasm nasm # without it libjpeg-turbo is built without SIMD: the same pixels, more slowly
-venv bootstrap "$REPO/bootstrap/requirements.txt"
-
-# Zig compiles C and links everything, against the glibc of 2012: what is built here runs on any Linux since, whatever this machine has.
+# What is built here runs on any Linux since 2012, whatever this machine has: base.sh makes the compiler.
 BUILT=$FRUITS_CACHE/built-for-glibc-2.17
-compiler() {
-    local gcc_s zig part
-    # Panics unwind through Rust's standard library, so all have to use the unwinder that it uses, which is the system's.
-    gcc_s=$(ldd "$(rustc --print target-libdir)"/libstd-*.so | sed -n 's/.*libgcc_s\.so\.1 => \([^ ]*\).*/\1/p')
-    zig=$(echo "$VENV"/lib/python3.*/site-packages/ziglang/zig)
-    mkdir -p "$BUILT/bin"
-    part=$(mktemp "$BUILT/bin/.cc-XXXXXX") # others may do the same at this moment
-    cat >"$part" <<EOF
-#!/bin/sh
-for argument do
-    shift
-    case \$argument in
-    -lgcc_s) set -- "\$@" "$gcc_s" ;;
-    --target=*) ;; # Rust's name of it, which Zig does not know
-    *) set -- "\$@" "\$argument" ;;
-    esac
-done
-export ZIG_GLOBAL_CACHE_DIR=$FRUITS_CACHE/zig
-exec "$zig" cc -target $(uname -m)-linux-gnu.2.17 -fno-sanitize=undefined -Wl,--allow-shlib-undefined "\$@"
-EOF
-    chmod 755 "$part"
-    mv "$part" "$BUILT/bin/cc"
-}
-compiler
+VENV=$FRUITS_CACHE/venv-bootstrap
 export PATH=$BUILT/bin:$BUILT/tools/bin:$PATH:$VENV/bin # the environment has a cmake for those who may not install one
 
 # One set of artifacts for tests, lints and the notebook kernel: evcxr builds with these flags, and always names a target.

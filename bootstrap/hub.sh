@@ -9,7 +9,7 @@
 # USER is a name for logging in: notebooks run as the system's user who started this script, and can do what that user can.
 password=${FRUITS_HUB_PASSWORD:-}
 unset FRUITS_HUB_PASSWORD # only the hub is to know it, not what is installed and started here
-source "$(dirname "${BASH_SOURCE[0]}")/hub/proxy.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 user=${1:-$(id -un)}
 port=${2:-8000}
@@ -23,7 +23,8 @@ chmod 700 "$FRUITS_CACHE/hub" "$state"
 exec {lock}>"$state/lock"
 flock --nonblock "$lock" || die "a hub is running on port $port already"
 
-"$REPO/bootstrap/weights.sh"
+steps hub kit weights
+source "$REPO/bootstrap/hub/proxy.sh"
 venv hub "$REPO/bootstrap/hub/requirements.txt"
 mkdir -p "$VENV/share/jupyter/lab/settings"
 cp "$REPO/bootstrap/hub/overrides.json" "$VENV/share/jupyter/lab/settings/"

@@ -6,19 +6,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 photos=${1:-$REPO/data-sample}
 [ -d "$photos" ] || die "$photos is not a folder"
-photos=$(cd "$photos" && pwd)
-name=$REPO/reports/$(basename "$photos")
-
-"$REPO/bootstrap/weights.sh"
-"$REPO/bootstrap/kernel/install.sh" "$VENV"
-
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-export FRUITS_PHOTOS=$photos FRUITS_OUT=$scratch/out FRUITS_FEATURES=$scratch/out
-for job in "01-features-and-pca:$name.html" "02-reading-the-pca:$name-pca.html"; do
-    say "running notebooks/${job%%:*}.ipynb on $photos"
-    "$VENV/bin/python" "$REPO/bootstrap/run_notebook.py" "$REPO/notebooks/${job%%:*}.ipynb" "${job#*:}"
-done
-say "reports:"
-echo "$name.html"
-echo "$name-pca.html"
+FRUITS_PHOTOS=$(cd "$photos" && pwd)
+FRUITS_OUT=$(mktemp -d)
+trap 'rm -rf "$FRUITS_OUT"' EXIT
+export FRUITS_PHOTOS FRUITS_OUT FRUITS_FEATURES=$FRUITS_OUT FRUITS_REPORT=$REPO/reports/$(basename "$FRUITS_PHOTOS")
+steps notebooks
+echo "reports:"
+printf '%s\n' "$FRUITS_REPORT.html" "$FRUITS_REPORT-pca.html"

@@ -1,69 +1,111 @@
-"""Runs a notebook on its kernel and writes it as one HTML page that needs no network.
+"""Runs notebooks on their kernel and writes each as one HTML page that needs no network.
+
+    run_notebook.py NOTEBOOK HTML [NOTEBOOK HTML...]
+
+One runs after the other, while the kernels of the next start. The first that fails ends the run.
 
 The kernel replies "ok" to a cell that panicked or ended in an error by `?`. What such a cell leaves is text on standard error, and
 nothing else of ours writes there, so any cell with such text fails the run, as does one that does not compile. The page is
 written all the same, for reading what happened, under a name that says so.
 """
 
-import argparse
+import asyncio
+import contextlib
 import pathlib
 import sys
 from queue import Empty
 
 import nbformat
+from jupyter_client.channels import AsyncZMQSocketChannel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from nbconvert.filters import strip_ansi
 
 KERNEL = "fruits"
-# Seconds that a kernel has for forwarding what a finished cell wrote.
+# Seconds that a kernel has, at its end, for forwarding what its cells wrote.
 GRACE = 1.0
+# Seconds that standard error has between two cells: what comes later is found later.
+PAUSE = 0.05
 TEMPLATES = pathlib.Path(__file__).parent / "nbconvert"
 
 
-def run(notebook: nbformat.NotebookNode, folder: pathlib.Path) -> str | None:
-    """Executes all cells in place. Returns what went wrong, if anything did."""
+class Notebook:
+    def __init__(self, path: pathlib.Path, html: pathlib.Path):
+        self.path, self.html = path, html
+        self.content = nbformat.read(path, as_version=4)
+        # Kernels that start together would make each other slow.
+        self.is_started, self.is_run = asyncio.Event(), asyncio.Event()
+        self.failure: str | None = None
+        self.said = ""
 
-    def show(cell, cell_index, **_):
-        first_line = cell.source.strip().split("\n")[0]
-        if cell.cell_type == "code":
-            print(f"   cell {cell_index}: {first_line}", flush=True)
+    async def run(self, before: "Notebook | None") -> None:
+        """Executes all cells, once the notebook before has run, and writes the page."""
+        if before:
+            await before.is_started.wait()
+        client = NotebookClient(
+            self.content,
+            timeout=None,
+            startup_timeout=600,
+            kernel_name=KERNEL,
+            resources={"metadata": {"path": str(self.path.parent)}},
+        )
+        async with client.async_setup_kernel():
+            self.listen(client.kc.iopub_channel)
+            self.is_started.set()
+            if before:
+                await before.is_run.wait()
+            try:
+                await self.execute(client)
+            except CellExecutionError:
+                self.failure = "\n".join(compiler_errors(self.content))
+            self.failure = self.failure or await self.standard_error(client, GRACE)
+        self.write()
+        self.is_run.set()
 
-    async def fail_on_standard_error(cell, cell_index, **_):
-        text = "".join(out.text for out in cell.get("outputs", []) if out.get("name") == "stderr")
-        text += await late_standard_error(client)
-        if text:
-            raise RuntimeError(f"cell {cell_index} failed:\n{text}")
+    async def execute(self, client: NotebookClient) -> None:
+        codes = [index for index, cell in enumerate(self.content.cells) if cell.cell_type == "code"]
+        for number, index in enumerate(codes, 1):
+            cell = self.content.cells[index]
+            first_line = cell.source.strip().split("\n")[0]
+            print(f"   {self.path.stem}, cell {number} of {len(codes)}: {first_line}", flush=True)
+            await client.async_execute_cell(cell, index, execution_count=number)
+            self.failure = await self.standard_error(client, PAUSE)
+            if self.failure:
+                return
 
-    client = NotebookClient(
-        notebook,
-        timeout=None,
-        startup_timeout=600,
-        kernel_name=KERNEL,
-        resources={"metadata": {"path": str(folder)}},
-        on_cell_start=show,
-        on_cell_executed=fail_on_standard_error,
-    )
-    try:
-        client.execute()
-    except CellExecutionError:
-        return "\n".join(compiler_errors(notebook))
-    except RuntimeError as error:
-        return str(error)
-    return None
+    def listen(self, channel: AsyncZMQSocketChannel) -> None:
+        """Keeps what cells write to standard error. The kernel forwards it beside its replies, so it may come when the next cell runs, and
+        nbclient passes over what is not of the cell that runs."""
+        receive, sources = channel.get_msg, {}
 
+        async def get_msg(*arguments, **options) -> dict:
+            message = await receive(*arguments, **options)
+            content, parent = message["content"], message["parent_header"].get("msg_id")
+            if message["msg_type"] == "execute_input":
+                sources[parent] = content["code"].strip().split("\n")[0]
+            elif message["msg_type"] == "stream" and content["name"] == "stderr":
+                self.said = self.said or f"the cell that begins with `{sources.get(parent)}` failed:\n"
+                self.said += content["text"]
+            return message
 
-async def late_standard_error(client: NotebookClient) -> str:
-    """Text that comes behind the end of a cell: the kernel forwards standard error beside its replies."""
-    text = ""
-    while True:
-        try:
-            message = await client.kc.get_iopub_msg(timeout=GRACE)
-        except Empty:
-            return text
-        if message["msg_type"] == "stream" and message["content"]["name"] == "stderr":
-            text += message["content"]["text"]
+        channel.get_msg = get_msg
+
+    async def standard_error(self, client: NotebookClient, seconds: float) -> str | None:
+        """What cells have written to standard error, once nothing has come for so many seconds."""
+        with contextlib.suppress(Empty):
+            while True:
+                await client.kc.get_iopub_msg(timeout=seconds)
+        return self.said or None
+
+    def write(self) -> None:
+        target = self.html.with_suffix(".failed.html") if self.failure else self.html
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(".part")
+        part.write_text(to_html(self.content), encoding="utf-8")
+        part.replace(target)
+        if self.failure:
+            sys.exit(f"error: {self.path}: {self.failure}\nerror: see {target}")
 
 
 def compiler_errors(notebook: nbformat.NotebookNode) -> list[str]:
@@ -82,21 +124,14 @@ def to_html(notebook: nbformat.NotebookNode) -> str:
     return exporter.from_notebook_node(notebook)[0]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("notebook", type=pathlib.Path)
-    parser.add_argument("html", type=pathlib.Path)
-    arguments = parser.parse_args()
-
-    notebook = nbformat.read(arguments.notebook, as_version=4)
-    failure = run(notebook, arguments.notebook.parent)
-    target = arguments.html.with_suffix(".failed.html") if failure else arguments.html
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
-    part.write_text(to_html(notebook), encoding="utf-8")
-    part.replace(target)
-    if failure:
-        sys.exit(f"error: {arguments.notebook}: {failure}\nerror: see {target}")
+async def main() -> None:
+    paths = [pathlib.Path(argument) for argument in sys.argv[1:]]
+    if not paths or len(paths) % 2:
+        sys.exit(f"usage: {(__doc__ or '').splitlines()[2].strip()}")
+    notebooks = [Notebook(*pair) for pair in zip(paths[::2], paths[1::2])]
+    async with asyncio.TaskGroup() as group:
+        for before, notebook in zip([None, *notebooks], notebooks):
+            group.create_task(notebook.run(before))
 
 
-main()
+asyncio.run(main())

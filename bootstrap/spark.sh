@@ -22,7 +22,7 @@ if [ ! -d "$spark" ]; then
     trap 'rm -rf "$download"' EXIT
     # The Python package carries all of Spark; it is taken apart, not installed.
     echo "pyspark==$version --hash=sha256:$sha256" >"$download/wanted"
-    "$VENV/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation --require-hashes \
+    "$VENV/bin/python" -m pip download "${quiet[@]}" --disable-pip-version-check --no-deps --no-build-isolation --require-hashes \
         --dest "$download" --requirement "$download/wanted"
     tar -xzf "$download/pyspark-$version.tar.gz" -C "$download" "pyspark-$version/deps"
     mv "$download/pyspark-$version/deps" "$spark"

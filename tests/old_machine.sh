@@ -15,7 +15,7 @@ if ! cmp -s "$wanted" "$machine/stamp"; then
         # shellcheck disable=SC2016 # apt's variable
         mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -n1 || true)
         debootstrap --variant=minbase --include=python3,ca-certificates bullseye "$machine" ${mirror:+"$mirror"}
-        python3 -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement "$wanted" \
+        python3 -m pip install "${quiet[@]}" --disable-pip-version-check --no-deps --require-hashes --requirement "$wanted" \
             --target "$machine/usr/local/lib/python3.9/dist-packages" --python-version 3.9.2 --only-binary=:all: \
             --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64
         printf '#!/usr/bin/python3\nfrom awscli.clidriver import main\nraise SystemExit(main())\n' >"$machine/usr/local/bin/aws"

@@ -10,14 +10,15 @@ needs its type written out.
 
 from __future__ import annotations  # Python 3.7 is enough
 
-import filecmp
 import json
 import os
-import re
-import subprocess
 import sys
 
+# Everything else is imported where it is used: evcxr calls this some twenty times until a kernel is ready.
+
+COMMANDS = {"build", "check", "config", "locate-project", "metadata", "rustc"}
 # kit.py borrows from here, where they are not set.
+PIPE = -1  # subprocess.PIPE
 KIT, TOOLCHAIN = os.environ.get("FRUITS_KIT", ""), os.environ.get("FRUITS_TOOLCHAIN", "")
 KEPT = {"fruits-kernel", "fruits-core", "ndarray", "polars", "polars-core", "polars-error", "polars-lazy", "polars-plan", "polars-utils"}
 
@@ -35,22 +36,41 @@ def prune(metadata: dict) -> None:
     for package in metadata["packages"]:
         package["targets"] = [target for target in package["targets"] if {"lib", "rlib", "dylib", "cdylib"} & set(target["kind"])]
     kept = {package["id"] for package in metadata["packages"]}
-    metadata["resolve"]["nodes"] = [node for node in metadata["resolve"]["nodes"] if node["id"] in kept]
-    for node in metadata["resolve"]["nodes"]:
+    nodes = {node["id"]: node for node in metadata["resolve"]["nodes"] if node["id"] in kept}
+    for node in nodes.values():
         node["deps"] = [dep for dep in node["deps"] if dep["pkg"] in kept]
         node["dependencies"] = [dep for dep in node["dependencies"] if dep in kept]
+    reached, ahead = set(), [root["id"]]  # of a crate in two versions, one may be nobody's any more
+    while ahead:
+        reached.add(ahead[-1])
+        ahead += [dep["pkg"] for dep in nodes[ahead.pop()]["deps"] if dep["pkg"] not in reached]
+    metadata["packages"] = [package for package in metadata["packages"] if package["id"] in reached]
+    metadata["resolve"]["nodes"] = [node for name, node in nodes.items() if name in reached]
 
 
 def without_blanks(line: str) -> str:
-    return re.sub(r"\s", "", line)
+    return "".join(line.split())
+
+
+def optimisation(manifest: str) -> str:
+    """What evcxr, and by `:opt` its user, wants for cells, as TOML."""
+    return next(line.removeprefix("opt-level = ") for line in manifest.splitlines() if line.startswith("opt-level = "))
 
 
 def run_cargo(arguments: list[str], **options) -> subprocess.CompletedProcess:
+    import subprocess
+
     os.environ["CARGO_HOME"] = os.environ["FRUITS_CARGO_HOME"]
     return subprocess.run([f"{TOOLCHAIN}/bin/cargo", *arguments], **options)
 
 
-def compile_cell(command: str, optimisation: str, kit: dict) -> int:
+def pass_on(arguments: list[str]) -> None:
+    """Becomes cargo."""
+    os.environ["CARGO_HOME"] = os.environ["FRUITS_CARGO_HOME"]
+    os.execv(f"{TOOLCHAIN}/bin/cargo", ["cargo", *arguments])
+
+
+def compile_cell(command: str, level: str, kit: dict) -> int:
     """What cargo would do for `cargo build` and `cargo check`, in the form in which evcxr reads it."""
     out = os.path.abspath("target/cells")
     os.makedirs(out, exist_ok=True)
@@ -59,13 +79,15 @@ def compile_cell(command: str, optimisation: str, kit: dict) -> int:
     rustc = [
         *(f"{TOOLCHAIN}/bin/rustc", "--crate-name=ctx", "--edition=2024", "src/lib.rs", "--crate-type=cdylib", f"--out-dir={out}"),
         *("--error-format=json", "--json=diagnostic-rendered-ansi"),
-        *("--emit=metadata" if command == "check" else "--emit=link", "-Cprefer-dynamic", f"-Copt-level={optimisation}"),
+        *("--emit=metadata" if command == "check" else "--emit=link", "-Cprefer-dynamic", f"-Copt-level={level}"),
         *("-Ccodegen-units=1", "-Cdebug-assertions=on", "-Cstrip=debuginfo", f"-Ldependency={KIT}/crates"),
         # Rust's own linker, called as such, needs no C compiler and nothing of one.
         *("-Clinker=rust-lld", "-Clinker-flavor=ld.lld", *(f"-L{folder}" for folder in [f"{KIT}/link", *system])),
         *(f"--extern={name.replace('-', '_')}={KIT}/crates/{file}" for name, file in kit["dependencies"].items()),
     ]
-    done = subprocess.run(rustc, stderr=subprocess.PIPE, text=True)
+    import subprocess
+
+    done = subprocess.run(rustc, stderr=PIPE, text=True)
     for line in done.stderr.splitlines():
         print(f'{{"reason":"compiler-message","message":{line}}}' if line.startswith("{") else line)
     path_file = os.environ.get("EVCXR_EXECUTION_SO_PATH")
@@ -77,6 +99,8 @@ def compile_cell(command: str, optimisation: str, kit: dict) -> int:
 
 def check_artifacts(kit: dict) -> None:
     """Other crates are compiled beside the artifacts that this kernel was made of."""
+    import filecmp
+
     library = f"{kit['target']}/{kit['triple']}/debug/deps/libfruits_kernel.so"
     if not os.path.exists(library):
         sys.exit("error: this kernel was built on another machine; cells can use other crates where bootstrap/kernel/install.sh has run")
@@ -101,6 +125,8 @@ def bring_artifacts(kit: dict) -> None:
     """Lets cargo find what is built already: links to what it only reads, copies of what it writes into."""
     if os.path.exists("Cargo.lock"):
         return
+    import subprocess
+
     target = kit["target"]
     for profile in ("debug", f"{kit['triple']}/debug"):
         os.makedirs(f"target/{profile}", exist_ok=True)
@@ -109,32 +135,57 @@ def bring_artifacts(kit: dict) -> None:
     subprocess.run(["cp", f"{KIT}/Cargo.lock", "."], check=True)
 
 
+def stored_metadata(has_dependencies: bool) -> str:
+    """What `cargo metadata` says for cells that use what is built, or nothing at all."""
+    with open(f"{KIT}/metadata.json") as file:
+        text = file.read().replace("@SESSION@", json.dumps(os.getcwd())[1:-1]).replace("@KIT@", KIT)
+    if has_dependencies:
+        return text
+    metadata = json.loads(text)
+    root = root_of(metadata)
+    nodes = [node | {"deps": [], "dependencies": []} for node in metadata["resolve"]["nodes"] if node["id"] == root["id"]]
+    return json.dumps(metadata | {"packages": [root | {"dependencies": []}], "resolve": metadata["resolve"] | {"nodes": nodes}})
+
+
+def bring_std() -> None:
+    """Lets rust-analyzer find the standard library, which it does without at first: see launch.sh."""
+    link = os.environ["RUST_SRC_PATH"]
+    if os.readlink(link) != f"{KIT}/std":
+        os.symlink(f"{KIT}/std", f"{link}.new")
+        os.replace(f"{link}.new", link)
+
+
 def main() -> int:
     arguments = sys.argv[1:]
-    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    command = next((argument for argument in arguments if argument in COMMANDS), "")
     if command in ("config", "rustc"):
         return 1  # rust-analyzer then asks rustc, which is quicker and says the same
-    if command not in ("metadata", "build", "check") or not os.path.exists("src/lib.rs"):
-        return run_cargo(arguments).returncode
-    with open(f"{KIT}/kit.json") as file:
-        kit = json.load(file)
+    if command == "" or not os.path.exists("src/lib.rs"):
+        pass_on(arguments)
     with open("Cargo.toml") as file:
         manifest, _, dependencies = file.read().partition("[dependencies]")
     lines = {without_blanks(line) for line in dependencies.splitlines()} - {""}
+    if lines:
+        bring_std()
+    if command == "locate-project":
+        print(json.dumps({"root": os.path.abspath("Cargo.toml")}))
+        return 0
+    with open(f"{KIT}/kit.json") as file:
+        kit = json.load(file)
     if lines <= set(kit["lines"]):
         if command == "metadata":
-            with open(f"{KIT}/metadata.json") as file:
-                sys.stdout.write(file.read().replace("@SESSION@", json.dumps(os.getcwd())[1:-1]).replace("@KIT@", KIT))
+            sys.stdout.write(stored_metadata(bool(lines)))
             return 0
-        return compile_cell(command, re.search(r"^opt-level = (.*)$", manifest, re.MULTILINE)[1].strip('"'), kit)
+        return compile_cell(command, optimisation(manifest).strip('"'), kit)
     if not os.path.exists("Cargo.lock"):
         check_artifacts(kit)
     if 'name = "evcxr_dummy_validate_dep"' in manifest:
         return look_up(arguments)
     bring_artifacts(kit)
     if command != "metadata":
-        return run_cargo(arguments).returncode
-    done = run_cargo(arguments, stdout=subprocess.PIPE)
+        # The kit's settings of profiles, which stand above those of the manifest, say how all but the cell is compiled.
+        return run_cargo([*arguments, "--config", f"profile.dev.package.ctx.opt-level={optimisation(manifest)}"]).returncode
+    done = run_cargo(arguments, stdout=PIPE)
     if done.returncode == 0:
         metadata = json.loads(done.stdout)
         prune(metadata)

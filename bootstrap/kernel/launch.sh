@@ -31,11 +31,14 @@ flock "$lock"
 exec {all}<&-
 
 # evcxr takes cargo from the path, rust-analyzer looks in cargo's home first. Cargo reads settings from folders above the one it works in.
-mkdir -p "$session/.cargo" "$session/work"
+mkdir -p "$session/.cargo" "$session/work" "$session/no-std/core"
 cp "$FRUITS_KIT/config.toml" "$session/.cargo/"
+# rust-analyzer reads all anew when a cell has other dependencies than the one before. The first that evcxr runs is its own and has none: it
+# gets an empty standard library; cargo.py turns the link when there are some.
+ln -s no-std "$session/std"
 export FRUITS_CARGO_HOME=${CARGO_HOME:-${HOME:-}/.cargo} CARGO_HOME=$FRUITS_KIT
 export PATH=$FRUITS_KIT/bin:$FRUITS_TOOLCHAIN/bin:/usr/local/bin:/usr/bin:/bin
-export EVCXR_TMPDIR=$session/work EVCXR_CONFIG_DIR=$FRUITS_KIT/config RUST_SRC_PATH=$FRUITS_KIT/std
+export EVCXR_TMPDIR=$session/work EVCXR_CONFIG_DIR=$FRUITS_KIT/config RUST_SRC_PATH=$session/std
 # Cells link fruits-core and Rust's standard library dynamically.
 LD_LIBRARY_PATH=$FRUITS_KIT/crates:$FRUITS_TOOLCHAIN/lib/rustlib/$(sed -n 's/^host: //p' "$FRUITS_KIT/rustc")/lib
 export LD_LIBRARY_PATH MALLOC_ARENA_MAX=1 # as in fruits-core/src/main.rs

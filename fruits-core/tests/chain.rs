@@ -1,18 +1,28 @@
 //! Photos to features to PCA to report, with bad photos among them.
 
+mod support;
+
 use std::fs;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use fruits_core::prelude::*;
 use fruits_core::{ErrorKind, Extraction, Progress};
+use support::{Need, trials};
 
 const SAMPLE: &str = "../data-sample";
 
-fn model() -> Option<MobileNetV2> {
-    MobileNetV2::imagenet()
-        .inspect_err(|error| eprintln!("skipped: {error}"))
-        .ok()
+fn main() -> ExitCode {
+    support::run(trials![
+        Need::Weights => the_whole_chain_with_bad_photos, a_deadline_keeps_what_was_computed, figures_of_features,
+            outputs_are_whole_or_refused, damaged_outputs_are_errors;
+        Need::Nothing => weights_that_do_not_fit_are_refused;
+    ])
+}
+
+fn model() -> MobileNetV2 {
+    MobileNetV2::imagenet().unwrap()
 }
 
 /// The photos' folder, with three views of two labels and five files that are no photos, and a place for an output beside it.
@@ -38,9 +48,8 @@ fn mixed_folder(root: &Path) -> (String, String) {
     places
 }
 
-#[tokio::test]
 async fn the_whole_chain_with_bad_photos() {
-    let Some(model) = model() else { return };
+    let model = model();
     let root = tempfile::tempdir().unwrap();
     let (photos, out) = mixed_folder(root.path());
     let photos = ImageFolder::open(&photos).await.unwrap();
@@ -98,10 +107,9 @@ async fn the_whole_chain_with_bad_photos() {
     assert_eq!(Pca::read(folder.to_str().unwrap()).await.unwrap(), pca);
 }
 
-#[tokio::test]
 async fn a_deadline_keeps_what_was_computed() {
     const COPIES: usize = 16;
-    let Some(model) = model() else { return };
+    let model = model();
     let root = tempfile::tempdir().unwrap();
     let out = root.path().join("out");
     let out = out.to_str().unwrap();
@@ -134,9 +142,8 @@ async fn a_deadline_keeps_what_was_computed() {
     assert!(rest.photos == COPIES * 96 && !rest.is_partial && rest.reused > 0);
 }
 
-#[tokio::test]
 async fn figures_of_features() {
-    let Some(model) = model() else { return };
+    let model = model();
     let photos = ImageFolder::open(SAMPLE).await.unwrap();
     let features = photos.features(&model).await.unwrap();
 
@@ -182,9 +189,8 @@ async fn figures_of_features() {
     assert_eq!(few.diffusion_map().await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
-#[tokio::test]
 async fn outputs_are_whole_or_refused() {
-    let Some(model) = model() else { return };
+    let model = model();
     let root = tempfile::tempdir().unwrap();
     let (photos, out) = mixed_folder(root.path());
     let photos = ImageFolder::open(&photos).await.unwrap();
@@ -214,7 +220,6 @@ async fn outputs_are_whole_or_refused() {
     assert_eq!(Features::read(out).await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
-#[tokio::test]
 async fn weights_that_do_not_fit_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("weights.safetensors");
@@ -230,9 +235,8 @@ async fn weights_that_do_not_fit_are_refused() {
     assert!(error.message().contains("missing"), "{error}");
 }
 
-#[tokio::test]
 async fn damaged_outputs_are_errors() {
-    let Some(model) = model() else { return };
+    let model = model();
     let root = tempfile::tempdir().unwrap();
     let (photos, out) = mixed_folder(root.path());
     let extraction = Extraction::open(&photos, &model).unwrap();

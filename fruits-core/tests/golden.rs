@@ -1,12 +1,23 @@
 //! The same numbers as Pillow and Keras gave for photos of data-sample: see `tests/golden/make.py`.
 
+mod support;
+
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use fruits_core::MobileNetV2;
 use fruits_core::pixels::{Limits, decode, network_input};
 use safetensors::SafeTensors;
+use support::{Need, trials};
 
 const ROOT: &str = "..";
+
+fn main() -> ExitCode {
+    support::run(trials![
+        Need::Nothing => pixels_are_pillows;
+        Need::Weights => features_are_keras_from_jpeg_on;
+    ])
+}
 
 /// Keys of the golden photos, such as `Lemon/view-00.jpg`, and Keras' features of each.
 fn golden_features() -> Vec<(String, Vec<f32>)> {
@@ -31,8 +42,7 @@ fn photo(key: &str) -> PathBuf {
     Path::new(ROOT).join("data-sample").join(key)
 }
 
-#[test]
-fn pixels_are_pillows() {
+async fn pixels_are_pillows() {
     for (key, _) in golden_features() {
         let ours = network_input(&std::fs::read(photo(&key)).unwrap(), &Limits::default()).unwrap();
         let png = format!(
@@ -50,15 +60,8 @@ fn pixels_are_pillows() {
     }
 }
 
-#[test]
-fn features_are_keras_from_jpeg_on() {
-    let model = match MobileNetV2::imagenet() {
-        Ok(model) => model,
-        Err(error) => {
-            eprintln!("skipped: {error}");
-            return;
-        }
-    };
+async fn features_are_keras_from_jpeg_on() {
+    let model = MobileNetV2::imagenet().unwrap();
     let golden = golden_features();
     let pixels: Vec<_> = golden
         .iter()

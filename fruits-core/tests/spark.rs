@@ -1,25 +1,33 @@
 //! Spark on this machine: the same rows as without it, and what happens when something dies. Needs the folders of some versions of Spark in
 //! `FRUITS_TEST_SPARK`, divided by colons, as `bootstrap/spark.sh` prints them.
 
+mod support;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use fruits_core::{ErrorKind, Features, IfExists, ImageFolder, MobileNetV2, Moments, Pca, Result, Spark};
+use support::{Need, trials};
 use tempfile::TempDir;
 
 const SAMPLE: &str = "../data-sample";
+const VERSIONS: &str = "FRUITS_TEST_SPARK";
 const FRUITS: &str = env!("CARGO_BIN_EXE_fruits");
 
+fn main() -> ExitCode {
+    support::run(trials![
+        Need::Variable(VERSIONS) => the_same_rows_and_files_as_on_one_machine, what_dies_is_tried_again,
+            a_result_that_is_not_whole_is_refused;
+    ])
+}
+
 fn versions() -> Vec<PathBuf> {
-    let versions: Vec<PathBuf> = std::env::var_os("FRUITS_TEST_SPARK")
+    std::env::var_os(VERSIONS)
         .map(|paths| std::env::split_paths(&paths).collect())
-        .unwrap_or_default();
-    if versions.is_empty() {
-        eprintln!("skipped: FRUITS_TEST_SPARK names no Spark");
-    }
-    versions
+        .unwrap_or_default()
 }
 
 /// Drills take minutes, so it is the last version, unless `FRUITS_TEST_DRILLS` says `all`.
@@ -66,7 +74,6 @@ fn once(root: &TempDir, instead: &str) -> PathBuf {
     script
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_same_rows_and_files_as_on_one_machine() {
     for home in versions() {
         let model = MobileNetV2::imagenet().unwrap();
@@ -118,7 +125,6 @@ async fn the_same_rows_and_files_as_on_one_machine() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn what_dies_is_tried_again() {
     for home in drilled() {
         let model = MobileNetV2::imagenet().unwrap();
@@ -151,7 +157,6 @@ async fn what_dies_is_tried_again() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_is_not_whole_is_refused() {
     for home in drilled() {
         let model = MobileNetV2::imagenet().unwrap();

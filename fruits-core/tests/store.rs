@@ -1,8 +1,10 @@
 //! One suite that every store passes: in memory, a folder, S3 as moto plays it, S3 as s3s-fs plays it.
 
 mod s3;
+mod support;
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,44 +12,40 @@ use fruits_core::ErrorKind;
 use fruits_core::store::{Entry, Length, LocalStore, MemoryStore, Store};
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
+use support::Need;
 
 const NO_LIMIT: Length = Length::AtMost(1 << 30);
 
-/// A module a store, a test a line of the suite: the output of `cargo test` is the table.
+/// The tests that a store passes: the suite, and more of it that not all stores pass.
 macro_rules! conformance {
-    ($($module:ident: $new:expr, $($own:ident)*;)*) => {
-        $(mod $module {
-            use super::*;
-            conformance!(@tests $new; $($own)* missing_root content_comes_back lengths missing_key versions keys_are_opaque
-                deleted_twice readers_see_whole_objects pages);
-        })*
-    };
-    (@tests $new:expr; $($test:ident)*) => {
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $test() {
-            match $new(stringify!($test)).await {
-                Some(store) => super::$test(store).await,
-                None => eprintln!("skipped: the server is not here; tests/run.sh brings it"),
-            }
-        })*
+    ($($need:expr, $name:literal, $new:expr, $($own:ident)*;)*) => {{
+        let mut trials = Vec::new();
+        $(conformance!(@store trials, $need, $name, $new; $($own)* missing_root content_comes_back lengths missing_key versions
+            keys_are_opaque deleted_twice readers_see_whole_objects pages);)*
+        trials
+    }};
+    (@store $trials:ident, $need:expr, $name:literal, $new:expr; $($test:ident)*) => {
+        $($trials.push(support::trial($need, concat!($name, "::", stringify!($test)), async || $test($new(stringify!($test)).await).await));)*
     };
 }
 
 // What a store does not pass, it does not claim: file systems know no empty names, moto's server finds no key with a line break, s3s-fs
 // lists + and % wrongly, makes long names longer, and does not create atomically.
-conformance! {
-    memory: memory, created_once line_breaks_are_kept long_names_are_kept slashes_are_kept plus_and_percent_are_kept;
-    local: local, created_once line_breaks_are_kept long_names_are_kept plus_and_percent_are_kept;
-    moto: s3::moto, created_once long_names_are_kept slashes_are_kept plus_and_percent_are_kept;
-    s3s_fs: s3::s3s_fs, line_breaks_are_kept;
+fn main() -> ExitCode {
+    support::run(conformance! {
+        Need::Nothing, "memory", memory, created_once line_breaks_are_kept long_names_are_kept slashes_are_kept plus_and_percent_are_kept;
+        Need::Nothing, "local", local, created_once line_breaks_are_kept long_names_are_kept plus_and_percent_are_kept;
+        Need::Variable(s3::PYTHON), "moto", s3::moto, created_once long_names_are_kept slashes_are_kept plus_and_percent_are_kept;
+        Need::Variable(s3::S3S_FS), "s3s_fs", s3::s3s_fs, line_breaks_are_kept;
+    })
 }
 
-async fn memory(_: &str) -> Option<Arc<dyn Store>> {
-    Some(Arc::new(MemoryStore::default()))
+async fn memory(_: &str) -> Arc<dyn Store> {
+    Arc::new(MemoryStore::default())
 }
 
-async fn local(test: &str) -> Option<Arc<dyn Store>> {
-    Some(Arc::new(LocalStore::new(s3::folder("local", test).join("new"))))
+async fn local(test: &str) -> Arc<dyn Store> {
+    Arc::new(LocalStore::new(s3::folder("local", test).join("new")))
 }
 
 async fn list(store: &dyn Store) -> Vec<Entry> {

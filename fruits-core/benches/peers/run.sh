@@ -8,13 +8,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../../bootstrap/env.sh"
 HERE=$REPO/fruits-core/benches/peers
 photos=$(cd "${1:-$REPO/data-sample}" && pwd)
 
-"$REPO/bootstrap/weights.sh"
+steps base weights
 export FRUITS_WEIGHTS=$FRUITS_DATA/mobilenet_v2.safetensors
 venv peers "$HERE/requirements.txt"
 say "building with the release profile"
 cd "$REPO"
-cargo build --quiet --release --bin fruits
-peer=$(cargo build --quiet --release --bench peer --message-format=json |
+cargo build --release --bin fruits
+peer=$(cargo build --release --bench peer --message-format=json |
     sed -n 's/.*"name":"peer".*"executable":"\([^"]*\)".*/\1/p')
 LD_LIBRARY_PATH=$(rustc --print target-libdir)
 export LD_LIBRARY_PATH

@@ -3,9 +3,9 @@
 //! The network of [Sandler et al., 2018](https://arxiv.org/abs/1801.04381) at width 1.0 and 224x224, with the ImageNet weights of
 //! Keras, without its classifier: the features are the global average of the last convolution.
 //!
-//! [`Network`] is an ordinary burn module: it loads the weights, and is the reference. What runs is an engine that is compiled from it
-//! for AVX-512 or AVX2; on other processors, the module itself. In `f32`, the engine gives the same bits on every processor and with any
-//! number of threads.
+//! [`Network`] is an ordinary burn module: it loads the weights, and is the reference. What runs is an engine that is compiled from it,
+//! by the vectors of AVX-512 or AVX2; on other processors, by those that the compiler finds. In `f32`, it gives the same bits on every
+//! processor and with any number of threads.
 
 mod engine;
 mod network;
@@ -15,7 +15,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use image::RgbImage;
 use ndarray::Array2;
 
@@ -60,8 +60,7 @@ pub enum Precision {
 #[derive(Clone)]
 pub struct MobileNetV2 {
     network: Arc<Network>,
-    engine: Option<Arc<dyn Engine>>,
-    device: Device,
+    engine: Arc<dyn Engine>,
     model: Model,
 }
 
@@ -95,12 +94,10 @@ impl MobileNetV2 {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no such file; [`ErrorKind::Invalid`] if a tensor is missing or has another shape.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
-        let device = Device::flex();
-        let (network, weights_sha256) = weights::load(path.as_ref(), &device)?;
+        let (network, weights_sha256) = weights::load(path.as_ref(), &Device::flex())?;
         Ok(MobileNetV2 {
-            engine: engine(&network, Precision::F32),
+            engine: engine(&network, Precision::F32).expect("f32 runs on every processor"),
             network: Arc::new(network),
-            device,
             model: Model {
                 name: NAME.to_owned(),
                 weights_sha256,
@@ -117,16 +114,13 @@ impl MobileNetV2 {
     /// [`ErrorKind::Unsupported`] if the processor has no instructions for it: bf16 needs AVX512_BF16 (AMD since Zen 4, Intel's servers since
     /// Cooper Lake).
     pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
-        let (engine, name) = match precision {
-            Precision::F32 => (engine(&self.network, precision), NAME.to_owned()),
-            Precision::Bf16 => {
-                let engine = engine(&self.network, precision);
-                if engine.is_none() {
-                    let message = "this processor cannot multiply bf16: it has no AVX512_BF16";
-                    return Err(Error::new(ErrorKind::Unsupported, Step::Infer, "precision", message));
-                }
-                (engine, format!("{NAME}, bf16"))
-            }
+        let Some(engine) = engine(&self.network, precision) else {
+            let message = "this processor cannot multiply bf16: it has no AVX512_BF16";
+            return Err(Error::new(ErrorKind::Unsupported, Step::Infer, "precision", message));
+        };
+        let name = match precision {
+            Precision::F32 => NAME.to_owned(),
+            Precision::Bf16 => format!("{NAME}, bf16"),
         };
         (self.engine, self.model.name) = (engine, name);
         Ok(self)
@@ -157,10 +151,7 @@ impl MobileNetV2 {
             let message = format!("the network takes {SIDE}x{SIDE} pixels, not {width}x{height}");
             return Err(Error::new(ErrorKind::Invalid, Step::Infer, "", message));
         }
-        match &self.engine {
-            Some(engine) => Ok(by_engine(&**engine)),
-            None => by_burn(&self.network, &self.device, photos),
-        }
+        Ok(by_engine(&*self.engine))
     }
 }
 
@@ -177,40 +168,11 @@ impl FeatureExtractor for MobileNetV2 {
 
 impl fmt::Debug for MobileNetV2 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let engine = self.engine.as_ref().map_or("burn", |engine| engine.name());
-        write!(f, "MobileNetV2 (weights {}, {engine})", &self.weights_sha256()[..12])
+        write!(
+            f,
+            "MobileNetV2 (weights {}, {})",
+            &self.weights_sha256()[..12],
+            self.engine.name()
+        )
     }
-}
-
-/// What the burn module gives for photos of the right size: the reference, and all there is where the engine has no instruction set.
-fn by_burn(network: &Network, device: &Device, photos: &[RgbImage]) -> Result<Array2<f32>> {
-    if photos.is_empty() {
-        return Ok(Array2::zeros((0, FEATURES)));
-    }
-    let input = TensorData::new(scaled_planes(photos), [photos.len(), 3, SIDE as usize, SIDE as usize]);
-    let output = network.forward(Tensor::from_data(input, device));
-    let features = output.into_data().try_into_vec::<f32>().map_err(infer_error)?;
-    Array2::from_shape_vec((photos.len(), FEATURES), features).map_err(infer_error)
-}
-
-/// Pixels as floats in [-1, 1], one plane a channel: Keras' `preprocess_input`, whose division and subtraction are in f32.
-fn scaled_planes(photos: &[RgbImage]) -> Vec<f32> {
-    let mut planes = Vec::with_capacity(photos.len() * 3 * (SIDE * SIDE) as usize);
-    for photo in photos {
-        for channel in 0..3 {
-            planes.extend(
-                photo
-                    .as_raw()
-                    .iter()
-                    .skip(channel)
-                    .step_by(3)
-                    .map(|&level| f32::from(level) / 127.5 - 1.0),
-            );
-        }
-    }
-    planes
-}
-
-fn infer_error(error: impl fmt::Display) -> Error {
-    Error::new(ErrorKind::Invalid, Step::Infer, "", error.to_string())
 }

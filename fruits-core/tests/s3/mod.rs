@@ -1,6 +1,5 @@
 //! Two servers that speak S3's protocol, on 127.0.0.1.
 
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,17 +12,21 @@ use fruits_core::store::{S3Store, Store};
 const KEY: &str = "test-key";
 const SECRET: &str = "test-secret";
 
-/// A bucket of moto's for one test, if the variable `FRUITS_TEST_PYTHON` names a Python that has moto.
-pub async fn moto(test: &str) -> Option<Arc<dyn Store>> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    let script = "../tests/s3_server.py";
-    let server = SERVER.get_or_init(|| Some(Server::start(std::env::var_os("FRUITS_TEST_PYTHON")?, &[script])));
-    bucket(&server.as_ref()?.endpoint, test).await
+/// The variable that names a Python that has moto.
+pub const PYTHON: &str = "FRUITS_TEST_PYTHON";
+/// The variable that names the program s3s-fs.
+pub const S3S_FS: &str = "FRUITS_TEST_S3S_FS";
+
+/// A bucket of moto's for one test.
+pub async fn moto(test: &str) -> Arc<dyn Store> {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    let server = SERVER.get_or_init(|| Server::start(PYTHON, &["../tests/s3_server.py"]));
+    bucket(&server.endpoint, test).await
 }
 
-/// A bucket of s3s-fs' for one test, if the variable `FRUITS_TEST_S3S_FS` names its program.
-pub async fn s3s_fs(test: &str) -> Option<Arc<dyn Store>> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+/// A bucket of s3s-fs' for one test.
+pub async fn s3s_fs(test: &str) -> Arc<dyn Store> {
+    static SERVER: OnceLock<Server> = OnceLock::new();
     let server = SERVER.get_or_init(|| {
         let root = folder("s3s-fs", "root");
         let options = [
@@ -37,9 +40,9 @@ pub async fn s3s_fs(test: &str) -> Option<Arc<dyn Store>> {
             SECRET,
         ];
         let arguments: Vec<&str> = options.into_iter().chain(root.to_str()).collect();
-        Some(Server::start(std::env::var_os("FRUITS_TEST_S3S_FS")?, &arguments))
+        Server::start(S3S_FS, &arguments)
     });
-    bucket(&server.as_ref()?.endpoint, test).await
+    bucket(&server.endpoint, test).await
 }
 
 /// A server that ends with this process.
@@ -49,8 +52,9 @@ struct Server {
 }
 
 impl Server {
-    /// Starts a program that says somewhere in its output at which `http://` address it is.
-    fn start(program: OsString, arguments: &[&str]) -> Self {
+    /// Starts the program that a variable names, which says somewhere in its output at which `http://` address it is.
+    fn start(variable: &str, arguments: &[&str]) -> Self {
+        let program = std::env::var_os(variable).expect("the variable is set");
         let mut shell = Command::new("sh")
             // Standard input ends with this process.
             .args(["-c", "exec 3<&0; \"$0\" \"$@\" <&3 & cat <&3 >/dev/null; kill $!"])
@@ -81,7 +85,7 @@ pub fn folder(store: &str, test: &str) -> PathBuf {
     folder
 }
 
-async fn bucket(endpoint: &str, test: &str) -> Option<Arc<dyn Store>> {
+async fn bucket(endpoint: &str, test: &str) -> Arc<dyn Store> {
     let config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::from_static("us-east-1"))
@@ -96,5 +100,5 @@ async fn bucket(endpoint: &str, test: &str) -> Option<Arc<dyn Store>> {
     let location = format!("s3://{name}/Test");
     let sibling = S3Store::with_client(&format!("s3://{name}/Tests"), client.clone()).unwrap();
     sibling.put("not-below.jpg", "x".into()).await.unwrap();
-    Some(Arc::new(S3Store::with_client(&location, client).unwrap()))
+    Arc::new(S3Store::with_client(&location, client).unwrap())
 }

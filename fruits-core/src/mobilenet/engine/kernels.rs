@@ -14,7 +14,10 @@ use super::buffer::Number;
 #[cfg(target_arch = "x86_64")]
 use super::{
     amx,
-    simd::{Avx2, Avx512, Of, Simd},
+    simd::{Avx2, Avx512},
+};
+use super::{
+    simd::{Of, Plain, Simd},
     tile::{self, Layout},
 };
 
@@ -164,7 +167,7 @@ const STEM: (usize, usize) = (9, 6);
 
 /// A type of operands.
 pub(super) trait Operand: Number + Default {
-    /// All kernels for it that this processor can run, the fastest first.
+    /// All kernels for it that this processor can run, the fastest first; for `f32` there are some on every processor.
     fn kernels() -> Vec<&'static Kernels<Self>>;
     fn from_f32(number: f32) -> Self;
 }
@@ -181,6 +184,7 @@ impl Operand for f32 {
                 kernels.push(&sets::avx2::KERNELS);
             }
         }
+        kernels.push(&sets::plain::KERNELS);
         kernels
     }
 
@@ -246,9 +250,8 @@ impl<E> Kernels<E> {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 macro_rules! kernels {
-    ($module:ident, $simd:ty, $operand:ty, $features:literal, depth: $depth:expr, widest: $widest:expr, $pointwise:path, $stem:path) => {
+    ($(#[$features:meta])? $module:ident, $simd:ty, $operand:ty, depth: $depth:expr, widest: $widest:expr, $pointwise:path, $stem:path) => {
         pub mod $module {
             use super::*;
 
@@ -269,23 +272,23 @@ macro_rules! kernels {
 
             // SAFETY of all calls: the features are those that the vectors need.
 
-            #[target_feature(enable = $features)]
+            $(#[$features])?
             fn expand(call: &Pointwise<$operand, f32>, output: &mut [f32]) {
                 unsafe { $pointwise(call, Layout::of_map::<$simd, $operand>(), output) }
             }
 
-            #[target_feature(enable = $features)]
+            $(#[$features])?
             fn project(call: &Pointwise<$operand, $operand>, output: &mut [$operand]) {
                 unsafe { $pointwise(call, Layout::of_map::<$simd, $operand>(), output) }
             }
 
-            #[target_feature(enable = $features)]
+            $(#[$features])?
             fn stem(call: &Pointwise<f32, f32>, output: &mut [f32]) {
                 let (segment, column) = STEM;
                 unsafe { $stem(call, Layout { segment, column }, output) }
             }
 
-            #[target_feature(enable = $features)]
+            $(#[$features])?
             fn depthwise(call: &Depthwise, output: &mut [$operand]) {
                 match call.stride {
                     1 => unsafe { tile::depthwise::<$simd, $operand, 1>(call, output) },
@@ -293,12 +296,12 @@ macro_rules! kernels {
                 }
             }
 
-            #[target_feature(enable = $features)]
+            $(#[$features])?
             fn mean(call: &Mean, output: &mut [f32]) {
                 unsafe { tile::mean::<$simd>(call, output) }
             }
 
-            #[target_feature(enable = $features)]
+            $(#[$features])?
             fn scale(levels: &[u8], output: &mut [f32]) {
                 for (number, &level) in output.iter_mut().zip(levels) {
                     *number = f32::from(level) / 127.5 - 1.0;
@@ -308,12 +311,18 @@ macro_rules! kernels {
     };
 }
 
-#[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
 mod sets {
     use super::*;
-    kernels!(avx512, Avx512, f32, "avx512f", depth: 1, widest: 2, tile::pointwise_32::<Avx512, _, _>, tile::pointwise_32::<Avx512, _, _>);
-    kernels!(avx2, Avx2, f32, "avx2,fma", depth: 1, widest: 3, tile::pointwise_16::<Avx2, _, _>, tile::pointwise_16::<Avx2, _, _>);
-    kernels!(avx512_bf16, Avx512, bf16, "avx512f,avx512bf16", depth: 2, widest: 2, tile::pointwise_32::<Avx512, _, _>, tile::pointwise_32::<Avx512, _, _>);
-    kernels!(avx512_amx, Avx512, bf16, "avx512f,avx512bf16", depth: 32, widest: 2, amx::pointwise, tile::pointwise_32::<Avx512, _, _>);
+    kernels!(plain, Plain, f32, depth: 1, widest: 3, tile::pointwise_16::<Plain, _, _>, tile::pointwise_16::<Plain, _, _>);
+    #[cfg(target_arch = "x86_64")]
+    pub use x86::*;
+    #[cfg(target_arch = "x86_64")]
+    mod x86 {
+        use super::*;
+        kernels!(#[target_feature(enable = "avx512f")] avx512, Avx512, f32, depth: 1, widest: 2, tile::pointwise_32::<Avx512, _, _>, tile::pointwise_32::<Avx512, _, _>);
+        kernels!(#[target_feature(enable = "avx2,fma")] avx2, Avx2, f32, depth: 1, widest: 3, tile::pointwise_16::<Avx2, _, _>, tile::pointwise_16::<Avx2, _, _>);
+        kernels!(#[target_feature(enable = "avx512f,avx512bf16")] avx512_bf16, Avx512, bf16, depth: 2, widest: 2, tile::pointwise_32::<Avx512, _, _>, tile::pointwise_32::<Avx512, _, _>);
+        kernels!(#[target_feature(enable = "avx512f,avx512bf16")] avx512_amx, Avx512, bf16, depth: 32, widest: 2, amx::pointwise, tile::pointwise_32::<Avx512, _, _>);
+    }
 }

@@ -8,7 +8,7 @@
 //! | `kernels` | the instruction sets, and the lengths that a kernel may rely on |
 //! | `tile` | the inner loops, for vectors of any kind |
 //! | `amx` | products on tile registers |
-//! | `simd` | vectors of an instruction set |
+//! | `simd` | vectors of an instruction set, and plain ones for all other processors |
 //! | `buffer` | aligned memory |
 //!
 //! All unsafe code of the library is in this folder.
@@ -28,12 +28,10 @@ mod buffer;
 mod kernels;
 mod plan;
 mod run;
-#[cfg(target_arch = "x86_64")]
 mod simd;
 mod strips;
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests;
-#[cfg(target_arch = "x86_64")]
 mod tile;
 
 use std::sync::Arc;
@@ -62,7 +60,7 @@ pub(super) trait Engine: Send + Sync {
     fn features_by_all(&self, photos: &[RgbImage]) -> Array2<f32>;
 }
 
-/// Nothing if the processor has no instructions for it.
+/// Nothing if the processor has no instructions for it; `f32` runs on every processor.
 pub(super) fn engine(network: &Network, precision: Precision) -> Option<Arc<dyn Engine>> {
     Some(match precision {
         Precision::F32 => Arc::new(Compiled::new(network, f32::kernels().first()?)),
