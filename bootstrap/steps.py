@@ -50,7 +50,7 @@ REASONS = {
 class Step:
     def __init__(self, name: str, facts: dict):
         self.name, self.title, self.run = name, facts["title"], facts["run"]
-        self.after, self.seconds, self.is_shown = facts.get("after", []), facts["seconds"], facts.get("show", False)
+        self.after, self.seconds, self.is_shown = [*facts.get("after", []), *facts.get("behind", [])], facts["seconds"], facts.get("show", False)
         self.state, self.number = "waits", 0
 
     def start(self, done: list[str]) -> None:
@@ -238,7 +238,10 @@ def needed(names: list[str], catalog: dict) -> list[Step]:
         if name not in wanted:
             wanted.add(name)
             names += catalog[name].get("after", [])
-    return [Step(name, facts) for name, facts in catalog.items() if name in wanted]
+    steps = [Step(name, facts) for name, facts in catalog.items() if name in wanted]
+    for step in steps:
+        step.after = [name for name in step.after if name in wanted]
+    return steps
 
 
 def nested(steps: list[Step]) -> int:
