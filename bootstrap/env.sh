@@ -22,6 +22,7 @@ need() {
 
 need cargo "see https://rustup.rs"
 need python3 "install Python 3.11 or newer"
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "Python 3.11 or newer is needed, this is $(python3 -V)"
 mkdir -p "$FRUITS_CACHE" "$FRUITS_DATA" || die "there is no place for what is built: set FRUITS_CACHE and FRUITS_DATA"
 
 # Brings steps of steps.toml, with all that they need, and says what happens.

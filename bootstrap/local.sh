@@ -7,9 +7,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 photos=${1:-$REPO/data-sample}
 [ -d "$photos" ] || die "$photos is not a folder"
 FRUITS_PHOTOS=$(cd "$photos" && pwd)
+FRUITS_REPORT=$REPO/reports/$(basename "$FRUITS_PHOTOS")
 FRUITS_OUT=$(mktemp -d)
 trap 'rm -rf "$FRUITS_OUT"' EXIT
-export FRUITS_PHOTOS FRUITS_OUT FRUITS_FEATURES=$FRUITS_OUT FRUITS_REPORT=$REPO/reports/$(basename "$FRUITS_PHOTOS")
+FRUITS_FEATURES=$FRUITS_OUT
+export FRUITS_PHOTOS FRUITS_OUT FRUITS_FEATURES FRUITS_REPORT
 steps notebooks
 echo "reports:"
 printf '%s\n' "$FRUITS_REPORT.html" "$FRUITS_REPORT-pca.html"

@@ -30,6 +30,10 @@ PAUSE = 0.05
 TEMPLATES = pathlib.Path(__file__).parent / "nbconvert"
 
 
+class Failed(Exception):
+    """What went wrong, for the person who reads it."""
+
+
 class Notebook:
     def __init__(self, path: pathlib.Path, html: pathlib.Path):
         self.path, self.html = path, html
@@ -64,6 +68,8 @@ class Notebook:
         self.is_run.set()
 
     async def execute(self, client: NotebookClient) -> None:
+        information = await client.async_wait_for_reply(client.kc.kernel_info())
+        self.content.metadata["language_info"] = information["content"]["language_info"]
         codes = [index for index, cell in enumerate(self.content.cells) if cell.cell_type == "code"]
         for number, index in enumerate(codes, 1):
             cell = self.content.cells[index]
@@ -105,7 +111,7 @@ class Notebook:
         part.write_text(to_html(self.content), encoding="utf-8")
         part.replace(target)
         if self.failure:
-            sys.exit(f"error: {self.path}: {self.failure}\nerror: see {target}")
+            raise Failed(f"error: {self.path}: {self.failure}\nerror: see {target}")
 
 
 def compiler_errors(notebook: nbformat.NotebookNode) -> list[str]:
@@ -129,9 +135,12 @@ async def main() -> None:
     if not paths or len(paths) % 2:
         sys.exit(f"usage: {(__doc__ or '').splitlines()[2].strip()}")
     notebooks = [Notebook(*pair) for pair in zip(paths[::2], paths[1::2])]
-    async with asyncio.TaskGroup() as group:
-        for before, notebook in zip([None, *notebooks], notebooks):
-            group.create_task(notebook.run(before))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for before, notebook in zip([None, *notebooks], notebooks):
+                group.create_task(notebook.run(before))
+    except* Failed as group:
+        sys.exit(str(group.exceptions[0]))
 
 
 asyncio.run(main())

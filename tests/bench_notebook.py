@@ -1,5 +1,4 @@
-"""How fast a notebook answers, by hand: `bench_notebook.py PHOTOS [ROUNDS]`, with the variables FRUITS, FRUITS_CACHE and
-JUPYTER_PATH set.
+"""How fast a notebook answers, by hand: `tests/with.sh python tests/bench_notebook.py PHOTOS [ROUNDS]`.
 
 Starts kernels one after the other, ours and stock evcxr with plain `:dep fruits-core` that finds its 500 crates compiled, and prints
 medians in seconds, the extraction cell's time over the binary's, and the memory of the kernel and of the process that runs the cells.
@@ -36,7 +35,7 @@ CELLS = [
 
 def stock(folder):
     """A kernelspec of evcxr as it comes, in a folder where cargo finds everything compiled."""
-    cache, kit = pathlib.Path(os.environ["FRUITS_CACHE"]), kit_of("fruits")
+    kit = kit_of("fruits")
     session, facts = folder / "session", json.loads((kit / "kit.json").read_text())
     for profile in ["debug", f"{facts['triple']}/debug"]:
         (session / "target" / profile).mkdir(parents=True)
@@ -51,7 +50,7 @@ def stock(folder):
     library = subprocess.run(["rustc", "--print", "target-libdir"], capture_output=True, text=True).stdout.strip()
     environment = {"EVCXR_TMPDIR": str(session), "EVCXR_CONFIG_DIR": str(folder), "MALLOC_ARENA_MAX": "1"}
     environment["LD_LIBRARY_PATH"] = f"{session}/target/{facts['triple']}/debug/deps:{library}"
-    argv = [str(cache / "tools/bin/evcxr_jupyter"), "--control_file", "{connection_file}"]
+    argv = [KernelSpecManager().get_kernel_spec("fruits").env["FRUITS_EVCXR"], "--control_file", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "stock", "language": "rust", "interrupt_mode": "message", "env": environment}))
     os.environ["JUPYTER_PATH"] = f"{folder}:{os.environ['JUPYTER_PATH']}"
     return [

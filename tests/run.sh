@@ -4,6 +4,9 @@
 #   tests/run.sh [PART...]     lints, rust, spark, command, notebooks, hub, bundle, cloud; without any, all
 source "$(dirname "${BASH_SOURCE[0]}")/../bootstrap/env.sh"
 
-parts=("$@")
-[ $# -gt 0 ] || parts=(lints rust spark command notebooks hub bundle cloud)
+all=(lints rust spark command notebooks hub bundle cloud)
+for part; do
+    [[ " ${all[*]} " == *" $part "* ]] || die "there is no part $part; there are: ${all[*]}"
+done
+parts=("${@:-${all[@]}}")
 steps --times "${parts[@]/#/test-}"

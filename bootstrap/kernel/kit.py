@@ -6,6 +6,7 @@ A kit is a folder of its own, so kernels that run are not disturbed by the next 
 be used elsewhere, too:
 
     crates/        fruits-core as a dynamic library, and what the compiler knows of the crates in it
+    cells/         what evcxr compiles before a kernel is ready
     link/          where cells find the system's libraries
     std/, src/     the sources that rust-analyzer reads: Rust's standard library and the crates whose types people have in variables
     metadata.json  what `cargo metadata` says of BUILD, for rust-analyzer

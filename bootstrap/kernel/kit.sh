@@ -4,7 +4,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/names.sh"
 lock_kits
 
 # A kit's name says what it was made of, so an unchanged one stays, and kernels that run keep the one that they began with.
-name=kit-$(cat "$HERE"/{kit.sh,kit.py,cargo.py,launch.sh,prelude.rs} "$BUILD/Cargo.toml" "$BUILD/.cargo/config.toml" <(rustc -vV) \
+name=kit-$(cat "$HERE"/{kit.sh,kit.py,first.py,cargo.py,launch.sh,prelude.rs} "$BUILD/Cargo.toml" "$BUILD/.cargo/config.toml" <(rustc -vV) \
     <(stat -c '%i %Y' "$CARGO_TARGET_DIR/$FRUITS_TARGET/debug/deps/libfruits_kernel.so") | sha256sum | cut -c1-12)
 kit=$KITS/$name
 if [ ! -d "$kit" ]; then
@@ -28,6 +28,13 @@ $(cat "$HERE/prelude.rs")
 '''
 END
     mv -T "$kit.part" "$kit"
+fi
+# A kernel is started once: it shows that there is one, and leaves in the kit what evcxr compiles before a kernel is ready.
+if [ ! -d "$kit/cells" ]; then
+    say "a first kernel"
+    kernelspec "$kit/first/kernels/fruits" "$kit" "$TOOLCHAIN" "$EVCXR" "$FRUITS_DATA/mobilenet_v2.safetensors"
+    FRUITS_KEEP_CELLS=1 JUPYTER_PATH=$kit/first "$VENV/bin/python" "$HERE/first.py" || { rm -rf "$kit" && die "the kernel does not start"; }
+    rm -r "$kit/first"
 fi
 # Kernels hold a lock on their kit, and kernelspecs go by the link.
 ln -sfn "$name" "$KITS/current"

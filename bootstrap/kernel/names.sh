@@ -1,4 +1,5 @@
 # Sourced by what builds the notebook kernel and what installs it: where its parts lie, and what Jupyter reads to know it.
+# shellcheck disable=SC2034 # for those who source this
 source "$(dirname "${BASH_SOURCE[0]}")/../env.sh"
 
 HERE=$REPO/bootstrap/kernel
