@@ -89,6 +89,8 @@ class Step:
         if files := DOWNLOADS.search(line):
             self.doing = f"downloading crates, {files[1]} of {files[2]}" + (f", {files[3]} to come" if files[3] else "")
             return
+        if "\u2501" in line:
+            return  # one of pip's bars
         self.end.append(line)
         if self.is_shown and not CRATE.match(line):
             self.whole.append(line)

@@ -7,14 +7,8 @@ if [ ! -d "$TOOLCHAIN/lib/rustlib/src/rust/library" ]; then
     rustup component add rust-src
 fi
 
-# Of the rust-analyzer, what finds the types of variables is worth optimising; the rest is for editors, or waits for the network.
-options=(--config profile.release.opt-level=1)
-for crate in base_db hir hir_def hir_expand hir_ty intern mbe parser span syntax syntax-bridge tt; do
-    options+=(--config "profile.release.package.ra_ap_$crate.opt-level=3")
-done
-for crate in rowan salsa ra-ap-rustc_{next_trait_solver,type_ir}; do
-    options+=(--config "profile.release.package.$crate.opt-level=3")
-done
+# Of the rust-analyzer, what finds the types of variables is worth optimising a little; the rest is for editors, or waits for the network.
+options=(--config profile.release.opt-level=1 --config 'profile.release.lto="off"')
 for crate in evcxr evcxr_jupyter ra_ap_ide{,_assists,_completion,_diagnostics,_ssr} ra_ap_project_model tokio zeromq; do
     options+=(--config "profile.release.package.$crate.opt-level=0")
 done
