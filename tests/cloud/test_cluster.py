@@ -104,7 +104,8 @@ def test_up_status_down(cluster, cloud, bundle, tmp_path):
     assert all(change["ExecutionStatus"] != "AVAILABLE" for change in open_sets)
 
     said = cluster("status")
-    assert stack["ClusterId"] in said and "0.0 hours of nodes so far, at most 0.00 USD" in said
+    hours, usd = re.search(r"(\d\.\d) hours of nodes so far, at most (\d\.\d\d) USD", said).groups()
+    assert stack["ClusterId"] in said and float(hours) < 1 and float(usd) <= (float(hours) + 0.05) * 0.274 + 0.005
     assert len(re.findall(r"^i-\w+  m5.xlarge  (ON_DEMAND|SPOT)  RUNNING$", said, re.M)) == 3
 
     assert re.search(r"^== step: notebook kernel\t[A-Z]+$", said, re.M)
