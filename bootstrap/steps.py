@@ -224,7 +224,7 @@ class Run:
 
     def summary(self, with_times: bool) -> None:
         worked = [step for step in self.steps if step.state == "done" and (step.works or step.is_shown)]
-        if not worked:
+        if not worked and all(step.state == "done" for step in self.steps):
             self.screen.say(f"== all is there: {', '.join(step.title for step in self.steps)}")
         elif with_times:
             lines = [f"{span(step.took):>14}  {step.title}" for step in sorted(worked, key=lambda step: -step.took)]
