@@ -23,6 +23,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 CACHE = pathlib.Path(os.environ.get("FRUITS_CACHE") or pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fruits")
 # Steps at once. One of them mostly waits for the network, so there is one more than processors.
 AT_ONCE = max(2, os.cpu_count() or 1) + 1
+# Parts of the tests at once: on a machine that has too much to do, things take longer than tests wait for them.
+TESTS_AT_ONCE = max(2, os.cpu_count() or 1)
 # Seconds between the lines of a step where no line can move.
 EVERY = 30
 # Letters of what a step is doing just now.
@@ -171,7 +173,8 @@ class Run:
     def start(self) -> None:
         done = {step.name for step in self.steps if step.state == "done"}
         for step in self.steps:
-            if step.state == "waits" and set(step.after) <= done and len(self.running()) < AT_ONCE:
+            has_room = len(self.running()) < AT_ONCE and sum(other.is_shown for other in self.running()) < TESTS_AT_ONCE + (not step.is_shown)
+            if step.state == "waits" and set(step.after) <= done and has_room:
                 step.start(sorted(done))
                 self.selector.register(step.process.stdout, selectors.EVENT_READ, step)
 
