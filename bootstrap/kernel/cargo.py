@@ -17,8 +17,8 @@ import sys
 # Everything else is imported where it is used: evcxr calls this some twenty times until a kernel is ready.
 
 COMMANDS = {"build", "check", "config", "locate-project", "metadata", "rustc"}
-# kit.py borrows from here, where they are not set.
 PIPE = -1  # subprocess.PIPE
+# kit.py borrows from here, where they are not set.
 KIT, TOOLCHAIN = os.environ.get("FRUITS_KIT", ""), os.environ.get("FRUITS_TOOLCHAIN", "")
 KEPT = {"fruits-kernel", "fruits-core", "ndarray", "polars", "polars-core", "polars-error", "polars-lazy", "polars-plan", "polars-utils"}
 
