@@ -153,6 +153,7 @@ fn to_fixed(weight: f64) -> i32 {
 /// Sums start at one half, so that the shift rounds.
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
+#[inline(always)]
 fn clip(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
@@ -211,7 +212,10 @@ impl pulp::NullaryFnOnce for Rows<'_> {
                         sums[i] += i32::from(levels[i]) * weight;
                     }
                 }
-                made[x * CHANNELS..][..CHANNELS + 1].copy_from_slice(&sums.map(clip));
+                let made = &mut made[x * CHANNELS..][..CHANNELS + 1];
+                for i in 0..CHANNELS + 1 {
+                    made[i] = clip(sums[i]);
+                }
             }
             target.copy_from_slice(&made[..self.target_stride]);
         }

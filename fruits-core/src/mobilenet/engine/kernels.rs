@@ -25,6 +25,7 @@ use super::{
 pub(super) const SEVEN: usize = 7;
 
 /// Rows and columns of zeros before the first of a map; Keras pads maps of even size, which stride 2 halves, behind their end only.
+#[inline(always)]
 pub(super) const fn before(stride: usize) -> usize {
     if stride == 1 { 1 } else { 0 }
 }

@@ -2,6 +2,9 @@
 //!
 //! Every sum begins with the bias and takes its products in one order, so results do not depend on the instruction set or on how the
 //! work was cut.
+//!
+//! All is inlined into the kernels, which are compiled for an instruction set. So there are plain loops here: what iterators and closures
+//! are made of, the compiler may leave elsewhere, and compile for any processor.
 
 use super::kernels::{Depthwise, Mean, Pointwise, SEVEN, before};
 use super::simd::{Of, Simd, Walk};
@@ -191,18 +194,24 @@ pub(super) unsafe fn depthwise<S: Of<O>, O, const STRIDE: usize>(call: &Depthwis
     let step = S::LANES * <S as Of<O>>::VECTORS;
     // SAFETY: `check` has compared the lengths with the positions that are read and written here; rows outside of the map are left out.
     unsafe {
-        let filter = Filter::<S> {
-            weights: std::array::from_fn(|y| {
-                std::array::from_fn(|x| S::load(call.weights.as_ptr().add((y * 3 + x) * S::LANES)))
-            }),
+        let mut filter = Filter::<S> {
+            weights: [[S::splat(0.0); 3]; 3],
             bias: S::load(call.bias.as_ptr()),
         };
+        for y in 0..3 {
+            for x in 0..3 {
+                filter.weights[y][x] = S::load(call.weights.as_ptr().add((y * 3 + x) * S::LANES));
+            }
+        }
         let columns = call.columns / STRIDE;
         for (index, row) in call.outputs.clone().enumerate() {
-            let rows: [Option<*const f32>; 3] = std::array::from_fn(|y| {
+            let mut rows = [None; 3];
+            for y in 0..3 {
                 let row = (row * STRIDE + y).wrapping_sub(before(STRIDE));
-                (row < call.height).then(|| call.input.as_ptr().add(row % call.slots * call.input_row))
-            });
+                if row < call.height {
+                    rows[y] = Some(call.input.as_ptr().add(row % call.slots * call.input_row));
+                }
+            }
             for column in (0..columns).step_by(SEVEN) {
                 let to = output.as_mut_ptr().add(index * call.output_row + column * step);
                 match (STRIDE == 1 && column == 0, column + SEVEN == columns) {
@@ -233,22 +242,23 @@ unsafe fn seven<S: Of<O>, O, const STRIDE: usize, const LEFT: bool, const RIGHT:
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [filter.bias; SEVEN];
-        for (row, weights) in rows.iter().zip(&filter.weights) {
-            let Some(row) = row else { continue };
+        for y in 0..3 {
+            let Some(row) = rows[y] else { continue };
             let first = row
                 .wrapping_add(column * STRIDE * S::LANES)
                 .wrapping_sub(before(STRIDE) * S::LANES);
-            for (x, &weight) in weights.iter().enumerate() {
-                for (c, sum) in sums.iter_mut().enumerate() {
+            for x in 0..3 {
+                for c in 0..SEVEN {
                     let is_outside = LEFT && x == 0 && c == 0 || RIGHT && x == 2 && c == SEVEN - 1;
                     if !is_outside {
-                        *sum = S::mul_add(S::load(first.wrapping_add((c * STRIDE + x) * S::LANES)), weight, *sum);
+                        let input = S::load(first.wrapping_add((c * STRIDE + x) * S::LANES));
+                        sums[c] = S::mul_add(input, filter.weights[y][x], sums[c]);
                     }
                 }
             }
         }
-        for (c, sum) in sums.into_iter().enumerate() {
-            <S as Of<O>>::store_to(output.add(c * step), S::relu6(sum));
+        for c in 0..SEVEN {
+            <S as Of<O>>::store_to(output.add(c * step), S::relu6(sums[c]));
         }
     }
 }

@@ -28,18 +28,27 @@ impl Simd for Plain {
     }
 
     #[inline(always)]
-    unsafe fn add(a: Four, b: Four) -> Four {
-        std::array::from_fn(|lane| a[lane] + b[lane])
+    unsafe fn add(mut a: Four, b: Four) -> Four {
+        for lane in 0..4 {
+            a[lane] += b[lane];
+        }
+        a
     }
 
     #[inline(always)]
-    unsafe fn mul_add(a: Four, b: Four, c: Four) -> Four {
-        std::array::from_fn(|lane| fused(a[lane], b[lane], c[lane]))
+    unsafe fn mul_add(mut a: Four, b: Four, c: Four) -> Four {
+        for lane in 0..4 {
+            a[lane] = fused(a[lane], b[lane], c[lane]);
+        }
+        a
     }
 
     #[inline(always)]
-    unsafe fn relu6(vector: Four) -> Four {
-        vector.map(|number| if number > 0.0 { number.min(6.0) } else { 0.0 })
+    unsafe fn relu6(mut vector: Four) -> Four {
+        for lane in 0..4 {
+            vector[lane] = if vector[lane] > 0.0 { vector[lane].min(6.0) } else { 0.0 };
+        }
+        vector
     }
 }
 
