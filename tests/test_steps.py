@@ -24,7 +24,9 @@ def steps(tmp_path, monkeypatch):
     def start(catalog, *names, output=subprocess.PIPE):
         (tmp_path / "bootstrap" / "steps.toml").write_text(catalog)
         command = [sys.executable, tmp_path / "bootstrap" / "steps.py", *names]
-        return subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT, text=True)
+        # What is started in the background by a shell would not hear an interrupt.
+        hears = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+        return subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT, text=True, preexec_fn=hears)
 
     start.folder = tmp_path
     return start
