@@ -45,7 +45,7 @@ WORK = re.compile(r"^== |^ *Compiling |^ *Downloading ")
 CRATE = re.compile(r"^ *(Checking|Compiling|Downloaded|Downloading|Documenting) ")
 REASONS = {
     "No space left on device": "a disk is full",
-    "Could not resolve host|name resolution|Network is unreachable|NewConnectionError|Could not connect to|failed to lookup address|dns error|spurious network error": "no way to the network",
+    "Could not resolve host|name resolution|Network is unreachable|NewConnectionError|Could not connect to|failed to lookup address|dns error|spurious network error|from versions: none": "no way to the network",
 }
 
 

@@ -3,6 +3,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import boto3
 import numpy
@@ -13,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data-sample"
 # Real photos that are not part of the repository; tests that want them skip where they are absent.
 SHARED = ROOT.parent / "shared"
+KEY, SECRET = "id-of-a-test", "secret-of-a-test"
 
 
 def run(*arguments, status=0):
@@ -25,8 +27,8 @@ def run(*arguments, status=0):
 
 
 def rows(folder):
-    """Paths below the source, labels and features, in the order of the files and rows."""
-    frame = pandas.concat([pandas.read_parquet(part) for part in sorted(folder.glob("*.parquet"))], ignore_index=True)
+    """Paths below the source, labels and features of an output, in the order of the files and rows."""
+    frame = pandas.concat([pandas.read_parquet(part) for part in sorted(folder.glob("features/*.parquet"))], ignore_index=True)
     return [tuple(path.split("/")[-2:]) for path in frame.path], list(frame.label), numpy.stack(frame.features)
 
 
@@ -56,7 +58,7 @@ class S3:
 
     def __init__(self, endpoint):
         self.endpoint = endpoint
-        self.client = boto3.client("s3", endpoint_url=endpoint, region_name="eu-west-3", aws_access_key_id="id", aws_secret_access_key="key")
+        self.client = boto3.client("s3", endpoint_url=endpoint, region_name="eu-west-3", aws_access_key_id=KEY, aws_secret_access_key=SECRET)
 
     def upload(self, folder, bucket, prefix, **options):
         self.client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-3"})
@@ -84,14 +86,27 @@ def s3():
     server.wait()
 
 
+@pytest.fixture(scope="session")
+def s3s_fs(tmp_path_factory):
+    """A server that speaks S3, but knows no conditions."""
+    options = ["--host", "127.0.0.1", "--port", "0", "--access-key", KEY, "--secret-key", SECRET]
+    command = [os.environ["FRUITS_TEST_S3S_FS"], *options, tmp_path_factory.mktemp("s3s-fs")]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"RUST_LOG": "info"})
+    endpoint = next("http://" + line.split("http://")[1].strip() for line in server.stdout if "http://" in line)
+    threading.Thread(target=server.stdout.read, daemon=True).start()  # nobody waits for a reader
+    yield S3(endpoint)
+    server.kill()
+    server.wait()
+
+
 @pytest.fixture
 def aws(monkeypatch, tmp_path):
     """The variables of someone who works on S3 at an endpoint: `aws(endpoint)`."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     variables = {
-        "AWS_ACCESS_KEY_ID": "id-of-a-test",
-        "AWS_SECRET_ACCESS_KEY": "secret-of-a-test",
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_REGION": "eu-west-3",
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": str(tmp_path / "none"),

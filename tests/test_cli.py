@@ -11,19 +11,19 @@ from conftest import SAMPLE, run
 
 def test_other_tools_read_the_features(features_of):
     out = features_of(SAMPLE)
-    frame = pandas.read_parquet(out)
+    frame = pandas.read_parquet(out / "features")
     assert list(frame.columns) == ["path", "label", "features"]
     assert len(frame) == 96 and sorted(set(frame.label)) == sorted(path.name for path in SAMPLE.iterdir() if path.is_dir())
     matrix = numpy.stack(frame.features)
     assert matrix.shape == (96, 1280) and matrix.dtype == numpy.float32
     assert all(path == str(SAMPLE / label / path.rsplit("/", 1)[1]) for path, label in zip(frame.path, frame.label))
 
-    rows = duckdb.sql(f"select path, typeof(features), len(features), features from '{out}/*.parquet' order by path").fetchall()
+    rows = duckdb.sql(f"select path, typeof(features), len(features), features from '{out}/features/*.parquet' order by path").fetchall()
     assert [row[0] for row in rows] == sorted(frame.path)
     assert {row[1:3] for row in rows} == {("FLOAT[]", 1280)}
     assert numpy.array_equal(numpy.array([row[3] for row in rows], dtype=numpy.float32), matrix)
 
-    assert pyarrow.parquet.read_schema(next(out.glob("*.parquet"))).field("features").type.value_type == "float"
+    assert pyarrow.parquet.read_schema(next(out.glob("features/*.parquet"))).field("features").type.value_type == "float"
 
 
 def test_pca_ends_with_json_and_reads_back(features_of, tmp_path):
@@ -34,7 +34,7 @@ def test_pca_ends_with_json_and_reads_back(features_of, tmp_path):
     cumulative = numpy.cumsum(ratios)
     for share, k in answer["components_for"].items():
         assert k == int(numpy.argmax(cumulative >= float(share))) + 1
-    projection = pandas.read_parquet(tmp_path / "pca" / "projection.parquet")
+    projection = pandas.read_parquet(tmp_path / "pca" / "projection")
     assert numpy.stack(projection.projection).shape == (96, 95)
 
 
@@ -51,7 +51,7 @@ def test_a_bad_photo_is_a_row(tmp_path):
     (photos / "Kiwi" / "bad.jpg").write_text("no photo")
     answer = run("features", photos, "--out", tmp_path / "out", "--json").json
     assert (answer["photos"], answer["failures"]) == (16, 1)
-    failures = pandas.read_json(tmp_path / "out" / "_failures.jsonl", lines=True)
+    failures = pandas.read_json(next((tmp_path / "out").glob("_failures-*.jsonl")), lines=True)
     assert failures.path[0].endswith("bad.jpg") and failures.step[0] == "decode" and "no photo" in failures.message[0]
     stopped = run("features", photos, "--out", tmp_path / "stopped", "--max-failures", "0", status=1)
     assert "1 photos failed" in stopped.stderr and not (tmp_path / "stopped" / "_SUCCESS").exists()

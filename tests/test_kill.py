@@ -19,13 +19,13 @@ def test_killed_twenty_times_then_resumed(features_of, tmp_path):
         process.kill()
         process.wait()
         if not (out / "_SUCCESS").exists() and out.exists() and any(out.iterdir()):
-            assert "did not finish" in run("pca", out, "--out", tmp_path / "pca", status=1).stderr
+            assert "has not finished" in run("pca", out, "--out", tmp_path / "pca", status=1).stderr
     answer = run("features", SAMPLE, "--out", out, "--resume", "--json").json
     print(f"{answer['reused']} of {answer['photos']} photos were not computed again after the last kill")
     assert (answer["photos"], answer["failures"]) == (96, 0) and answer["reused"] > 0
     assert same(rows(out), rows(features_of(SAMPLE)))
-    names = sorted(path.name.split("-")[0] for path in out.iterdir())
-    assert names == ["_SUCCESS", "_failures.jsonl", "_manifest.json", "_part", "part"]
+    names = sorted({path.relative_to(out).parts[0].split("-")[0] for path in out.rglob("*") if path.is_file()})
+    assert names == ["_SUCCESS", "_failures", "_index", "_manifest.json", "features"]
 
 
 def test_full_disk_then_resumed(features_of, tmp_path):

@@ -23,7 +23,7 @@ def test_features_are_keras_given_its_pixels(tmp_path):
     for index, image in enumerate(pixels):
         Image.fromarray(image).save(photos / f"{index:03}.png")
     run("features", photos, "--out", tmp_path / "out")
-    ours = numpy.stack(pandas.read_parquet(tmp_path / "out").features)
+    ours = numpy.stack(pandas.read_parquet(tmp_path / "out" / "features").features)
     largest = numpy.abs(ours - keras).max()
     print(f"{len(ours)} photos, largest difference from Keras {largest:.1e}")
     assert largest <= 2e-4

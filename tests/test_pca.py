@@ -14,7 +14,7 @@ SHARES = ["0.9", "0.95", "0.99", "0.999", "0.9999"]
 def test_equals_scikit_learn(folder, features_of, tmp_path):
     features = features_of(folder)
     answer = run("pca", features, "--out", tmp_path / "pca", "--json").json
-    data = numpy.stack(pandas.read_parquet(features).features).astype(numpy.float64)
+    data = numpy.stack(pandas.read_parquet(features / "features").features).astype(numpy.float64)
     theirs = PCA(svd_solver="full").fit(data)
     rank = answer["rank"]
     assert rank == min(len(data) - 1, data.shape[1])
@@ -28,9 +28,9 @@ def test_equals_scikit_learn(folder, features_of, tmp_path):
     cumulative = numpy.cumsum(theirs.explained_variance_ratio_)
     assert answer["components_for"] == {share: int(numpy.argmax(cumulative >= float(share))) + 1 for share in SHARES}
 
-    components = numpy.stack(pandas.read_parquet(tmp_path / "pca" / "components.parquet").vector)
+    components = numpy.stack(pandas.read_parquet(tmp_path / "pca" / "components").vector)
     component_error = numpy.abs(components - theirs.components_[:rank]).max()
-    projection = numpy.stack(pandas.read_parquet(tmp_path / "pca" / "projection.parquet").projection)
+    projection = numpy.stack(pandas.read_parquet(tmp_path / "pca" / "projection").projection)
     projection_error = numpy.abs(projection - theirs.transform(data)[:, :rank]).max()
     print(f"{folder.name}: n {len(data)}, eigenvalues {eigenvalue_error:.1e}, ratios {ratio_error:.1e}, components {component_error:.1e}, projection {projection_error:.1e}")
     assert component_error < 1e-7 and projection_error < 1e-7

@@ -13,12 +13,16 @@ from conftest import SAMPLE, run
 from test_kernel import start  # noqa: F401
 
 FRUITS = os.environ["FRUITS"]
+RUN = "0123456789abcdef"
 
 
 def order(tmp_path, photos, **changes):
     manifest = json.loads((tmp_path / "model" / "_manifest.json").read_text())
-    work = {"source": str(SAMPLE), "destination": str(tmp_path / "out"), "run": "0123abcd", "model": manifest["model"]}
-    first = {"protocol": 1, "task": 7, "items": len(photos), "work": {"extract": work}} | changes
+    work = {"source": str(SAMPLE), "destination": str(tmp_path / "out"), "run": RUN, "model": manifest["model"]}
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    (out / "_owner.json").write_text(json.dumps({"run": RUN, "state": "working", "process": 1, "host": ""}))
+    first = {"protocol": 2, "task": 7, "items": len(photos), "work": {"extract": work}} | changes
     items = [{"key": str(photo.relative_to(SAMPLE)), "size": photo.stat().st_size, "version": ""} for photo in photos]
     return "".join(json.dumps(line) + "\n" for line in [first, *items])
 
@@ -34,20 +38,27 @@ def test_an_order_and_its_answer(tmp_path):
     photos = sorted((SAMPLE / "Kiwi").glob("*.jpg"))
     answer = json.loads(worker(order(tmp_path, photos)).stdout)
     result = answer["result"]["extracted"]
-    assert (answer["protocol"], answer["task"], answer["items"]) == (1, 7, 16)
+    assert (answer["protocol"], answer["task"], answer["items"]) == (2, 7, 16)
     assert result["photos"] == 16 and result["failures"] == []
-    assert [part["file"] for part in result["parts"]] == ["part-0000700000-0123abcd.parquet"]
-    first = (tmp_path / "out" / result["parts"][0]["file"]).read_bytes()
-    assert json.loads(worker(order(tmp_path, photos)).stdout)["result"]["extracted"]["parts"] == result["parts"]
-    assert (tmp_path / "out" / result["parts"][0]["file"]).read_bytes() == first, "every try writes the same"
+    (part,) = result["parts"]
+    assert re.fullmatch(rf"features/part-00007-00000-[0-9]{{10}}-{RUN}\.parquet", part["file"])
+    assert {file["name"] for file in result["files"]} == {part["file"], part["file"].replace("features/", "_index/").replace(".parquet", ".json")}
+    made = tmp_path / "out" / "_runs" / RUN
+    first = (made / part["file"]).read_bytes()
+    (again,) = json.loads(worker(order(tmp_path, photos)).stdout)["result"]["extracted"]["parts"]
+    assert again["file"] != part["file"] and (made / part["file"]).read_bytes() == first, "every try has files of its own"
+    assert again["sha256"] == part["sha256"]
 
     assert worker("").stdout == "", "an empty partition"
     assert "7 of 17 lines came" not in worker(order(tmp_path, photos, items=17), status=1).stdout
     assert "16 of 17 lines came" in worker(order(tmp_path, photos, items=17), status=1).stderr
-    assert "version 2" in worker(order(tmp_path, photos, protocol=2), status=1).stderr
+    assert "version 3" in worker(order(tmp_path, photos, protocol=3), status=1).stderr
     assert "protocol, line" in worker("no JSON\n", status=1).stderr
     lines = order(tmp_path, photos).replace('"MobileNetV2', '"Another')
     assert "Another" in worker(lines, status=1).stderr
+    lines = order(tmp_path, photos)
+    (tmp_path / "out" / "_owner.json").write_text(json.dumps({"run": RUN[::-1], "state": "working", "process": 1, "host": ""}))
+    assert "another run has taken this folder over" in worker(lines, status=1).stderr
 
 
 def test_a_worker_whose_spark_is_gone_ends(tmp_path):

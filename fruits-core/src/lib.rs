@@ -8,7 +8,7 @@
 //! # async fn example() -> fruits_core::Result<()> {
 //! let photos = ImageFolder::open("s3://fruits/Test").await?; // a folder's path is fine too; label = parent folder
 //! let features = photos.features(&MobileNetV2::imagenet()?).await?; // n x 1280; failures are rows, not crashes
-//! features.write("s3://fruits/Results").await?; // Parquet + manifest, _SUCCESS last
+//! features.write("s3://fruits/Results").await?; // Parquet for every tool
 //! let pca = Pca::fit(&features)?; // exact; pca.components_for(0.9999)
 //! pca.scatter(&features)?.write("scatter.svg").await?;
 //! # Ok(())

@@ -32,13 +32,14 @@ struct Cli {
 enum Command {
     /// Compute the MobileNetV2 features of all photos in a folder (1280 numbers a photo)
     ///
-    /// Writes Parquet files with the columns path, label and features, the failures (_failures.jsonl), a manifest
-    /// (_manifest.json), and _SUCCESS last. Exits with 0 when every photo is either a row or a listed failure. What a run that was
-    /// stopped has written stays: the same command with --resume goes on.
+    /// Writes Parquet files with the columns path, label and features to LOCATION/features, and beside them what failed
+    /// (_failures-*.jsonl), a manifest (_manifest.json), and _SUCCESS last. Exits with 0 when every photo is either a row or a listed
+    /// failure. What a run that was stopped has written stays: the same command with --resume goes on.
     Features(FeaturesArgs),
     /// Fit an exact PCA to features, and project them
     ///
-    /// Writes the components and the projected photos as Parquet, a manifest, and _SUCCESS last.
+    /// Writes the components and the projected photos as Parquet to LOCATION/components and LOCATION/projection, a manifest, and
+    /// _SUCCESS last.
     Pca(PcaArgs),
     /// Do the work of one task of a Spark job: lines of JSON in, one line out
     ///
@@ -203,11 +204,10 @@ async fn features(args: FeaturesArgs) -> Result<()> {
         false => extraction.run_to(&args.output.out, args.output.if_exists()).await?,
     };
 
-    let elapsed = manifest.timings.elapsed;
-    let computed = manifest.photos - manifest.reused;
-    let rate = (computed + manifest.failures) as f64 / elapsed;
+    let (elapsed, rate) = (manifest.timings.elapsed, manifest.photos_per_second());
+    let speed = rate.map_or(String::new(), |rate| format!(", {rate:.1} photos/s"));
     say(format!(
-        "{} photos with features ({} from an earlier run), {} failures, {elapsed:.1} s, {rate:.1} photos/s: {}",
+        "{} photos with features ({} from an earlier run), {} failures, {elapsed:.1} s{speed}: {}",
         manifest.photos, manifest.reused, manifest.failures, args.output.out
     ));
     if args.output.json {

@@ -94,14 +94,16 @@ impl Report {
 }
 
 fn summary(features: &Features, pca: &Pca) -> Markup {
-    let elapsed = features.manifest().timings.elapsed;
-    let photos = features.len() + features.failures().len();
+    let rate = features
+        .manifest()
+        .photos_per_second()
+        .filter(|_| !features.manifest().is_partial);
     html! {
         section.tiles {
             (tile(&features.len().to_string(), "photos"))
             (tile(&features.by_label().len().to_string(), "labels"))
             (tile(&features.failures().len().to_string(), "failures"))
-            @if !features.manifest().is_partial { (tile(&format!("{:.1}", photos as f64 / elapsed.max(1e-9)), "photos/s")) }
+            @if let Some(rate) = rate { (tile(&format!("{rate:.1}"), "photos/s")) }
             (tile(&pca.components_for(0.9999).to_string(), "components for 99.99\u{a0}%"))
         }
     }

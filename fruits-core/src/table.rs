@@ -1,12 +1,16 @@
 //! Columns of vectors, and Parquet in memory.
 
 use std::io::Cursor;
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use ndarray::Array2;
 use polars::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result, Step};
+
+/// Rows of a Parquet file that are read in one piece.
+const ROW_GROUP: usize = 1 << 18;
 
 /// A column with one list of numbers a row, the rows of `matrix`.
 pub(crate) fn vectors<T: PolarsNumericType>(name: &str, matrix: &Array2<T::Native>) -> Column {
@@ -37,12 +41,21 @@ pub(crate) fn matrix<T: PolarsNumericType>(column: &Column, width: Option<usize>
 }
 
 /// A table as a Parquet file. The error's subject is `key`.
-pub(crate) fn to_parquet(table: &mut DataFrame, key: &str) -> Result<Bytes> {
+///
+/// Types are those of Parquet (`string`, lists of numbers). What polars would add in Arrow's terms is left out: with it, pyarrow reads
+/// strings as a type that most of its functions do not know.
+pub(crate) fn to_parquet(table: &DataFrame, key: &str) -> Result<Bytes> {
     let mut file = Vec::new();
-    ParquetWriter::new(&mut file)
-        .with_compression(ParquetCompression::Snappy)
-        .finish(table)
-        .map_err(|error| Error::from_source(Step::Write, key, error))?;
+    let mut write = || {
+        let writer = ParquetWriter::new(&mut file).with_compression(ParquetCompression::Snappy);
+        let mut writer = writer.batched(table.schema())?;
+        for first in (0..table.height()).step_by(ROW_GROUP) {
+            writer.write_batch(&table.slice(first as i64, ROW_GROUP))?;
+        }
+        let mut end = writer.get_writer().lock().unwrap_or_else(PoisonError::into_inner);
+        end.end(Some(Vec::new()))
+    };
+    write().map_err(|error| Error::from_source(Step::Write, key, error))?;
     Ok(file.into())
 }
 

@@ -251,7 +251,10 @@ async fn damaged_outputs_are_errors() {
             .wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) as usize % below
     };
-    for file in fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()) {
+    let files = walkdir::WalkDir::new(&out)
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path());
+    for file in files.filter(|path| path.is_file()).collect::<Vec<_>>() {
         let whole = fs::read(&file).unwrap();
         for round in 0..if whole.is_empty() { 0 } else { 100 } {
             let mut damaged = whole.clone();

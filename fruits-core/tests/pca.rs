@@ -188,3 +188,10 @@ proptest! {
         assert_close(&scaled.explained_variance_ratio(), &one.explained_variance_ratio(), 1e-10);
     }
 }
+
+#[tokio::test]
+async fn what_an_earlier_version_wrote_is_read() {
+    let pca = Pca::read("../tests/earlier/pca").await.unwrap();
+    assert_eq!((pca.n(), pca.components().dim()), (3, (2, 1280)));
+    assert!((pca.explained_variance_ratio().sum() - 1.0).abs() < 1e-12);
+}

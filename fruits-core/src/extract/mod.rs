@@ -236,10 +236,12 @@ impl Extraction {
     /// are not computed again. New, changed and failed ones are. The rows are those of a run that was never stopped.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and [`ErrorKind::AlreadyExists`] if there is something at the location that no extraction wrote.
+    /// As [`run`](Self::run), and [`ErrorKind::AlreadyExists`] if there is something at the location that no extraction wrote, or an
+    /// extraction of photos that lie elsewhere.
     pub async fn resume_to(mut self, location: &str) -> Result<Manifest> {
         self.look().await?;
-        let (writer, earlier) = FeaturesWriter::resume(store::open(location)?, self.model.model()).await?;
+        let source = self.store.uri("");
+        let (writer, earlier) = FeaturesWriter::resume(store::open(location)?, &source, self.model.model()).await?;
         self.write(writer, Some(earlier)).await
     }
 
@@ -257,7 +259,8 @@ impl Extraction {
     }
 
     async fn write(self, mut writer: FeaturesWriter, earlier: Option<Earlier>) -> Result<Manifest> {
-        let (failures, manifest) = self.write_parts(&mut writer, earlier).await?;
+        let written = self.write_parts(&mut writer, earlier).await;
+        let (failures, manifest) = writer.run().or_release(written).await?;
         writer.finish(&failures, manifest).await
     }
 
@@ -267,7 +270,7 @@ impl Extraction {
         writer: &mut FeaturesWriter,
         earlier: Option<Earlier>,
     ) -> Result<(Vec<Failure>, Manifest)> {
-        let (model, checkpoint) = (self.model.clone(), self.checkpoint);
+        let (model, checkpoint, source) = (self.model.clone(), self.checkpoint, self.store.uri(""));
         let (mut table, mut photos) = (DataFrame::default(), Vec::new());
         let mut last_write = Instant::now();
         let result = self
@@ -276,7 +279,7 @@ impl Extraction {
                 photos.extend(batch.photos);
                 if photos.len() >= ROWS_PER_PART || (!photos.is_empty() && last_write.elapsed() >= checkpoint) {
                     let (table, photos) = (std::mem::take(&mut table), std::mem::take(&mut photos));
-                    writer.push_with_index(table, photos, model.model()).await?;
+                    writer.push_with_index(table, photos, &source, model.model()).await?;
                     last_write = Instant::now();
                 }
                 Ok(())
@@ -285,7 +288,7 @@ impl Extraction {
         // Also after an error: what was computed is worth keeping.
         let written = match photos.is_empty() {
             true => Ok(()),
-            false => writer.push_with_index(table, photos, model.model()).await,
+            false => writer.push_with_index(table, photos, &source, model.model()).await,
         };
         let (failures, manifest) = result?;
         written?;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use ndarray::Array2;
 use polars::prelude::{DataFrame, Float32Type};
 
-use super::Part;
-use super::parts::{Index, Origin, index_stem, read};
+use super::parts::{Index, Origin, part_of, read};
+use super::{Manifest, Part};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extractor::Model;
 use crate::folder::Photo;
@@ -30,7 +30,8 @@ pub(crate) struct Earlier {
 struct EarlierRun {
     store: Arc<dyn Store>,
     model: Model,
-    indices: VecDeque<String>,
+    /// The names of indices and their parts.
+    indices: VecDeque<(String, String)>,
     part: Option<EarlierPart>,
 }
 
@@ -42,29 +43,50 @@ struct EarlierPart {
 }
 
 impl Earlier {
-    /// Of many runs, those that got furthest.
-    pub(super) async fn find(store: Arc<dyn Store>, keys: &[String], model: &Model) -> Result<Self> {
-        let mut indices: BTreeMap<&str, VecDeque<String>> = BTreeMap::new();
+    /// Of many runs, those that got furthest. What was made of photos of another source is refused.
+    pub(super) async fn find(store: Arc<dyn Store>, keys: &[String], source: &str, model: &Model) -> Result<Self> {
+        let refuse = |other: &str| {
+            let message =
+                format!("there are features of {other} in it; give a new folder, or ask to replace what is there");
+            Err(Error::new(
+                ErrorKind::AlreadyExists,
+                Step::Write,
+                store.uri(""),
+                message,
+            ))
+        };
+        if let Ok(finished) = output::open::<Manifest>(&*store).await
+            && finished.about.source != source
+        {
+            return refuse(&finished.about.source);
+        }
+        let mut indices: BTreeMap<String, BTreeMap<Vec<u64>, (String, String)>> = BTreeMap::new();
         for key in keys {
-            if let Some(stem) = index_stem(key)
-                && keys.contains(&part_of(stem))
+            if let Some((part, (run, numbers))) = part_of(key)
+                && keys.contains(&part)
             {
-                indices.entry(run_of(stem)).or_default().push_back(key.clone());
+                indices.entry(run).or_default().insert(numbers, (key.clone(), part));
             }
         }
         let mut runs = Vec::new();
         for indices in indices.into_values() {
-            let mut run = EarlierRun {
+            let run = EarlierRun {
                 store: store.clone(),
                 model: model.clone(),
-                indices,
+                indices: indices.into_values().collect(),
                 part: None,
             };
-            run.indices.make_contiguous().sort();
             let last = match run.indices.back() {
-                Some(key) => run.index(key).await?.and_then(|mut index| index.photos.pop()),
+                Some((key, _)) => run.index(key).await?,
                 None => None,
             };
+            if let Some(last) = &last
+                && !last.source.is_empty()
+                && last.source != source
+            {
+                return refuse(&last.source);
+            }
+            let last = last.and_then(|mut index| index.photos.pop());
             runs.push((last.map(|last| last.path), run));
         }
         runs.sort_by(|(a, _), (b, _)| b.cmp(a));
@@ -89,12 +111,12 @@ impl EarlierRun {
     async fn take(&mut self, photo: &Photo) -> Result<Option<Vec<f32>>> {
         loop {
             let Some(part) = &mut self.part else {
-                let Some(key) = self.indices.pop_front() else {
+                let Some((key, file)) = self.indices.pop_front() else {
                     return Ok(None);
                 };
                 self.part = self.index(&key).await?.map(|index| EarlierPart {
                     part: Part {
-                        file: index_stem(&key).map(part_of).unwrap_or_default(),
+                        file,
                         rows: index.photos.len(),
                         sha256: index.sha256,
                     },
@@ -136,9 +158,12 @@ impl EarlierRun {
         }
     }
 
-    /// An index, unless it is damaged or was written with another network: then its photos are computed again.
+    /// An index, unless it has vanished, is damaged or was written with another network: then its photos are computed again.
     async fn index(&self, key: &str) -> Result<Option<Index>> {
-        let json = self.store.get(key, Length::AtMost(output::MAX_FILE)).await?;
+        let json = match self.store.get(key, Length::AtMost(output::MAX_FILE)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            json => json?,
+        };
         Ok(serde_json::from_slice::<Index>(&json)
             .ok()
             .filter(|index| index.model == self.model))
@@ -150,12 +175,4 @@ fn features_of(table: &DataFrame, width: usize, uri: &str) -> Result<Array2<f32>
     column
         .and_then(|column| table::matrix::<Float32Type>(column, Some(width)))
         .map_err(|error| Error::from_source(Step::Read, uri, error))
-}
-
-fn part_of(stem: &str) -> String {
-    format!("{stem}.parquet")
-}
-
-fn run_of(stem: &str) -> &str {
-    stem.rsplit('-').next().unwrap_or_default()
 }

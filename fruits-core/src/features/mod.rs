@@ -14,12 +14,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
 use crate::extractor::Model;
 use crate::folder;
-use crate::output::{self, IfExists};
-use crate::store::{self, Length, Store};
+use crate::output::{self, Finished, IfExists};
+use crate::store::{self, Store};
 use crate::table;
 pub(crate) use earlier::Earlier;
-use parts::FAILURES;
+use parts::{EARLIER_FAILURES, FAILURES};
 pub(crate) use parts::{FeaturesWriter, ROWS_PER_PART, task_of_part};
+
+/// More features than this a photo has from no network that anybody uses.
+const MAX_FEATURES: usize = 1 << 20;
 
 /// Where features come from and what made them. It is written beside them as `_manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +46,14 @@ pub struct Manifest {
     pub parts: Vec<Part>,
     /// Where the time went.
     pub timings: Timings,
+}
+
+impl Manifest {
+    /// Photos that were computed, or failed, in a second; none if all were known from earlier runs.
+    pub fn photos_per_second(&self) -> Option<f64> {
+        let photos = self.photos.saturating_sub(self.reused) + self.failures;
+        (photos > 0).then(|| photos as f64 / self.timings.elapsed.max(1e-9))
+    }
 }
 
 /// A Parquet file of the table.
@@ -112,7 +123,9 @@ impl Features {
     /// not finish, or a file is damaged.
     pub async fn read(location: &str) -> Result<Self> {
         let store = store::open(location)?;
-        let manifest: Manifest = output::manifest(&*store).await?;
+        let finished = open(&*store).await?;
+        let failures = read_failures(&*store, &finished).await?;
+        let manifest = finished.about;
         let mut table = rows(&[], &[], &Array2::zeros((0, manifest.model.features)))?;
         for part in &manifest.parts {
             let part_table = parts::read(&*store, part).await?;
@@ -121,7 +134,6 @@ impl Features {
                 .map_err(|error| Error::from_source(Step::Read, store.uri(&part.file), error))?;
         }
         table.rechunk_mut();
-        let failures = read_failures(&*store).await?;
         if (table.height(), failures.len()) != (manifest.photos, manifest.failures) {
             let message = format!(
                 "the manifest says {} photos and {} failures, found {} and {}",
@@ -135,7 +147,8 @@ impl Features {
         Self::new(table, failures, manifest).map_err(|error| error.about(store.uri("")))
     }
 
-    /// Writes the table to a new folder or prefix: `part-*.parquet`, `_failures.jsonl`, `_manifest.json`, and `_SUCCESS` last.
+    /// Writes the table to a new folder or prefix: Parquet files in `features/`, which other tools read as one table, and beside them what
+    /// failed (`_failures-*.jsonl`), `_manifest.json`, and `_SUCCESS` last.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] if the folder is not empty.
@@ -150,7 +163,8 @@ impl Features {
     pub async fn write_with(&self, location: &str, if_exists: IfExists) -> Result<()> {
         let mut writer = FeaturesWriter::begin(store::open(location)?, if_exists).await?;
         for first in (0..self.len()).step_by(ROWS_PER_PART) {
-            writer.push(self.table.slice(first as i64, ROWS_PER_PART)).await?;
+            let pushed = writer.push(self.table.slice(first as i64, ROWS_PER_PART)).await;
+            writer.run().or_release(pushed).await?;
         }
         writer.finish(&self.failures, self.manifest.clone()).await?;
         Ok(())
@@ -281,11 +295,21 @@ pub(crate) async fn read_part(store: &dyn Store, part: &Part, width: usize) -> R
 
 /// What a finished output says of itself.
 pub(crate) async fn manifest(store: &dyn Store) -> Result<Manifest> {
-    output::manifest(store).await
+    Ok(open(store).await?.about)
 }
 
-async fn read_failures(store: &dyn Store) -> Result<Vec<Failure>> {
-    let lines: Bytes = store.get(FAILURES, Length::AtMost(output::MAX_FILE)).await?;
+async fn open(store: &dyn Store) -> Result<Finished<Manifest>> {
+    let finished: Finished<Manifest> = output::open(store).await?;
+    let features = finished.about.model.features;
+    if features > MAX_FEATURES {
+        let message = format!("damaged: it speaks of {features} features a photo");
+        return Err(Error::new(ErrorKind::Invalid, Step::Read, store.uri(""), message));
+    }
+    Ok(finished)
+}
+
+async fn read_failures(store: &dyn Store, finished: &Finished<Manifest>) -> Result<Vec<Failure>> {
+    let lines: Bytes = finished.read(store, FAILURES, EARLIER_FAILURES).await?;
     serde_json::Deserializer::from_slice(&lines)
         .into_iter()
         .collect::<Result<_, _>>()

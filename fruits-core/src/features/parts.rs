@@ -1,11 +1,10 @@
 //! The files that a table of features is made of.
 //!
-//! A part is a Parquet file; an index beside it says from which state of which file each row was computed. The names carry the run
-//! that wrote them, so runs cannot overwrite each other's.
+//! A part is a Parquet file; an index beside it says from which state of which file each row was computed.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use ndarray::Array2;
 use polars::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
 
@@ -13,13 +12,23 @@ use super::{Earlier, Manifest, Part};
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
 use crate::extractor::Model;
 use crate::folder::Photo;
-use crate::output::{self, IfExists};
+use crate::output::{self, File, IfExists, Kind, Run};
 use crate::store::{self, Length, Store};
 use crate::table;
 
 /// Rows of one Parquet file: 20 MB of features.
 pub(crate) const ROWS_PER_PART: usize = 4096;
-pub(super) const FAILURES: &str = "_failures.jsonl";
+pub(super) const FAILURES: &str = "_failures";
+/// Its name before it carried a run.
+pub(super) const EARLIER_FAILURES: &str = "_failures.jsonl";
+const PART: (&str, &str) = ("features/part-", ".parquet");
+const INDEX: (&str, &str) = ("_index/part-", ".json");
+
+/// An output of features.
+pub(super) static KIND: Kind = Kind {
+    files: &[PART, INDEX, (FAILURES, ".jsonl")],
+    is_earlier,
+};
 
 /// What the rows of a part were computed from.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +36,9 @@ pub(super) struct Index {
     /// Of the part.
     pub sha256: String,
     pub model: Model,
+    /// Where the photos lie; empty if a version before the protocol wrote it.
+    #[serde(default)]
+    pub source: String,
     /// Row by row.
     pub photos: Vec<Origin>,
 }
@@ -47,147 +59,136 @@ impl Origin {
 
 /// Writes features part by part, so that memory does not grow with the number of photos.
 pub(crate) struct FeaturesWriter {
-    store: Arc<dyn Store>,
-    run: String,
-    /// Stands before the number of a part.
-    task: String,
+    run: Run,
+    task: usize,
+    /// What tells the tries of a task apart; stands behind the number of a part.
+    attempt: String,
     parts: Vec<Part>,
-    files: Vec<String>,
 }
 
 impl FeaturesWriter {
     pub(crate) async fn begin(store: Arc<dyn Store>, if_exists: IfExists) -> Result<Self> {
-        output::begin(&*store, if_exists, is_ours).await?;
-        Ok(Self::new(store))
+        Ok(Self::new(Run::begin(store, &KIND, if_exists).await?))
     }
 
-    /// Begins, and finds what earlier runs left, finished or not.
-    pub(crate) async fn resume(store: Arc<dyn Store>, model: &Model) -> Result<(Self, Earlier)> {
-        let keys = output::reopen(&*store, is_ours).await?;
-        let earlier = Earlier::find(store.clone(), &keys, model).await?;
-        Ok((Self::new(store), earlier))
+    /// Begins, and finds what earlier runs left of the photos of this source, finished or not.
+    pub(crate) async fn resume(store: Arc<dyn Store>, source: &str, model: &Model) -> Result<(Self, Earlier)> {
+        let keys = output::keys(&*store).await?;
+        let earlier = Earlier::find(store.clone(), &keys, source, model).await?;
+        Ok((Self::begin(store, IfExists::Replace).await?, earlier))
     }
 
-    /// The writer of one task of a run: of several tries, each writes files of the same names.
+    /// The writer of one try of a task of a run. Each writes files of its own.
     pub(crate) fn of_task(store: Arc<dyn Store>, run: String, task: usize) -> Self {
         FeaturesWriter {
-            run,
-            task: format!("{task:05}"),
-            ..Self::new(store)
+            task,
+            attempt: format!("-{:010}", fastrand::u32(..)),
+            ..Self::new(Run::join(store, &KIND, run))
         }
     }
 
-    fn new(store: Arc<dyn Store>) -> Self {
+    fn new(run: Run) -> Self {
         FeaturesWriter {
-            store,
-            run: format!("{:08x}", fastrand::u32(..)),
-            task: String::new(),
+            run,
+            task: 0,
+            attempt: String::new(),
             parts: Vec::new(),
-            files: vec![FAILURES.to_owned()],
         }
     }
 
-    /// Of the names of the parts that it writes.
-    pub(crate) fn run(&self) -> &str {
+    pub(crate) fn run(&self) -> &Run {
         &self.run
     }
 
-    /// Takes over the parts that the run's tasks have written.
-    pub(crate) fn with_parts(mut self, parts: Vec<Part>) -> Self {
-        for part in &parts {
-            self.files.extend([index_of(&part.file), part.file.clone()]);
-        }
-        self.parts = parts;
-        self
+    /// Takes over what a task of the run has written.
+    pub(crate) fn add(&mut self, parts: Vec<Part>, files: Vec<File>) {
+        self.parts.extend(parts);
+        self.run.add(files);
     }
 
-    /// The parts that are written.
-    pub(crate) fn into_parts(self) -> Vec<Part> {
-        self.parts
+    /// What it has written.
+    pub(crate) fn written(self) -> (Vec<Part>, Vec<File>) {
+        (self.parts, self.run.files())
     }
 
     /// Writes one part.
     pub(crate) async fn push(&mut self, mut table: DataFrame) -> Result<()> {
-        let (part, content) = self.part(&mut table)?;
-        self.put(part, content).await
+        let number = format!("{:05}-{:05}{}", self.task, self.parts.len(), self.attempt);
+        let file = self.name(PART, &number);
+        table.rechunk_mut();
+        let content = table::to_parquet(&table, &self.run.store().uri(&file))?;
+        let part = Part {
+            rows: table.height(),
+            sha256: store::sha256(&content),
+            file,
+        };
+        self.run.put(&part.file, content).await?;
+        self.parts.push(part);
+        Ok(())
     }
 
-    /// Writes one part, and beside it from which photos its rows were computed. The index goes first: a part without one could not
-    /// be taken over.
+    /// Writes one part, and beside it from which photos below the source its rows were computed. A part without an index is not taken over.
     pub(crate) async fn push_with_index(
         &mut self,
-        mut table: DataFrame,
+        table: DataFrame,
         photos: Vec<Photo>,
+        source: &str,
         model: &Model,
     ) -> Result<()> {
-        let (part, content) = self.part(&mut table)?;
+        self.push(table).await?;
+        let Some(part) = self.parts.last() else { return Ok(()) };
         let origin = |Photo {
                           path, size, version, ..
                       }| Origin { path, size, version };
         let index = Index {
             sha256: part.sha256.clone(),
             model: model.clone(),
+            source: source.to_owned(),
             photos: photos.into_iter().map(origin).collect(),
         };
-        let key = index_of(&part.file);
-        let json =
-            serde_json::to_vec(&index).map_err(|error| Error::from_source(Step::Write, self.store.uri(&key), error))?;
-        self.store.put(&key, json.into()).await?;
-        self.files.push(key);
-        self.put(part, content).await
+        let name = index_of(&part.file);
+        let json = serde_json::to_vec(&index)
+            .map_err(|error| Error::from_source(Step::Write, self.run.store().uri(&name), error))?;
+        self.run.put(&name, json.into()).await
     }
 
-    fn part(&self, table: &mut DataFrame) -> Result<(Part, Bytes)> {
-        let file = format!("part-{}{:05}-{}.parquet", self.task, self.parts.len(), self.run);
-        table.rechunk_mut();
-        let content = table::to_parquet(table, &self.store.uri(&file))?;
-        let part = Part {
-            file,
-            rows: table.height(),
-            sha256: store::sha256(&content),
-        };
-        Ok((part, content))
+    /// Makes what was written the output.
+    pub(crate) async fn finish(mut self, failures: &[Failure], manifest: Manifest) -> Result<Manifest> {
+        let rest = self.push_rest(failures, &manifest).await;
+        self.run.or_release(rest).await?;
+        let parts = self.parts;
+        let manifest = Manifest { parts, ..manifest };
+        self.run.finish(&manifest).await?;
+        Ok(manifest)
     }
 
-    async fn put(&mut self, part: Part, content: Bytes) -> Result<()> {
-        self.store.put(&part.file, content).await?;
-        self.files.push(part.file.clone());
-        self.parts.push(part);
-        Ok(())
-    }
-
-    pub(crate) async fn finish(self, failures: &[Failure], manifest: Manifest) -> Result<Manifest> {
+    /// The failures; and if there is no row, a part that has at least columns.
+    async fn push_rest(&mut self, failures: &[Failure], manifest: &Manifest) -> Result<()> {
+        if self.parts.is_empty() {
+            let none = Array2::zeros((0, manifest.model.features));
+            self.push(super::rows(&[], &[], &none)?).await?;
+        }
+        let name = self.name((FAILURES, ".jsonl"), "");
         let mut lines = Vec::new();
         for failure in failures {
             serde_json::to_writer(&mut lines, failure)
-                .map_err(|error| Error::from_source(Step::Write, self.store.uri(FAILURES), error))?;
+                .map_err(|error| Error::from_source(Step::Write, self.run.store().uri(&name), error))?;
             lines.push(b'\n');
         }
-        let manifest = Manifest {
-            parts: self.parts,
-            ..manifest
-        };
-        if let Err(error) = output::claim(&*self.store, &manifest).await {
-            // What is here belongs to the run that was first: nothing of this one may stay among its parts.
-            for key in self.files.iter().filter(|key| *key != FAILURES) {
-                self.store.delete(key).await?;
-            }
-            return Err(error);
-        }
-        self.store.put(FAILURES, lines.into()).await?;
-        output::finish(&*self.store, &manifest, &self.files, is_ours).await?;
-        Ok(manifest)
+        self.run.put(&name, lines.into()).await
+    }
+
+    fn name(&self, (begin, end): (&str, &str), number: &str) -> String {
+        format!("{begin}{number}-{}{end}", self.run.id())
     }
 }
 
-/// The task that a part belongs to, if a task of this run has written it.
+/// The task that a part belongs to, if it was written by a task of this run, and is not an output's yet.
 pub(crate) fn task_of_part(key: &str, run: &str) -> Option<usize> {
-    let number = key
-        .strip_prefix("part-")?
-        .strip_suffix(".parquet")?
-        .strip_suffix(run)?
-        .strip_suffix('-')?;
-    number.get(..number.len().checked_sub(5)?)?.parse().ok()
+    match KIND.name(key) {
+        output::Name::Made(of, name) if of == run => name.strip_prefix(PART.0)?.split('-').next()?.parse().ok(),
+        _ => None,
+    }
 }
 
 /// The table in a part. What is not the content that was written is refused before it is parsed.
@@ -195,59 +196,130 @@ pub(super) async fn read(store: &dyn Store, part: &Part) -> Result<DataFrame> {
     let content = store.get(&part.file, Length::AtMost(output::MAX_FILE)).await?;
     let uri = store.uri(&part.file);
     if store::sha256(&content) != part.sha256 {
-        let message = "damaged: its SHA-256 is not the one noted when it was written";
-        return Err(Error::new(ErrorKind::Invalid, Step::Read, uri, message));
+        return Err(Error::new(ErrorKind::Invalid, Step::Read, uri, output::DAMAGED));
     }
     table::from_parquet(content, &uri)
 }
 
-/// The names of an output of this kind, besides its manifest and mark.
-fn is_ours(key: &str) -> bool {
-    let is_part = |stem: &str| {
-        let shape = stem.strip_prefix("part-").and_then(|stem| stem.split_once('-'));
-        shape.is_some_and(|(number, run)| {
-            number.len() >= 5
-                && number.bytes().all(|byte| byte.is_ascii_digit())
-                && run.len() == 8
-                && run.bytes().all(|byte| byte.is_ascii_hexdigit())
-        })
-    };
-    key == FAILURES
-        || key
-            .strip_suffix(".parquet")
-            .or_else(|| index_stem(key))
-            .is_some_and(is_part)
+/// The names of an output as versions before the protocol wrote it: all in one folder.
+fn is_earlier(key: &str) -> bool {
+    key == EARLIER_FAILURES
+        || earlier_stem(key, ("part-", ".parquet"))
+            .or(earlier_stem(key, ("_part-", ".json")))
+            .is_some()
 }
 
-pub(super) fn index_stem(key: &str) -> Option<&str> {
-    key.strip_prefix('_')?.strip_suffix(".json")
+fn earlier_stem<'a>(key: &'a str, (begin, end): (&str, &str)) -> Option<&'a str> {
+    let stem = key.strip_prefix(begin)?.strip_suffix(end)?;
+    let (number, run) = stem.split_once('-')?;
+    let is_number = number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && run.len() == 8 && run.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(stem)
 }
 
+/// The index of a part.
 fn index_of(part: &str) -> String {
-    format!("_{}.json", part.trim_end_matches(".parquet"))
+    let stem = part.strip_prefix(PART.0).and_then(|stem| stem.strip_suffix(PART.1));
+    format!("{}{}{}", INDEX.0, stem.unwrap_or_default(), INDEX.1)
+}
+
+/// The part that an index belongs to, and what they are sorted by: their run, and the numbers in their names.
+pub(super) fn part_of(index: &str) -> Option<(String, (String, Vec<u64>))> {
+    let sorted = |stem: &str| {
+        let (numbers, run) = stem.rsplit_once('-')?;
+        let numbers = numbers.split('-').map(|number| number.parse().ok());
+        Some((run.to_owned(), numbers.collect::<Option<_>>()?))
+    };
+    if let Some(stem) = earlier_stem(index, ("_part-", ".json")) {
+        return Some((format!("part-{stem}.parquet"), sorted(stem)?));
+    }
+    let (folder, name) = match KIND.name(index) {
+        output::Name::Visible(_) => ("", index),
+        output::Name::Made(_, name) => (index.strip_suffix(name)?, name),
+        _ => return None,
+    };
+    let stem = name.strip_prefix(INDEX.0)?.strip_suffix(INDEX.1)?;
+    Some((format!("{folder}{}{stem}{}", PART.0, PART.1), sorted(stem)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use output::Name;
 
     #[test]
     fn names_of_others_are_not_ours() {
-        for key in [
+        const RUN: &str = "0123456789abcdef";
+        for name in [
+            "features/part-00000-00012",
+            "_index/part-00012-00003-4294967295",
+            "_failures",
+        ] {
+            let end = KIND.files.iter().find(|(begin, _)| name.starts_with(begin)).unwrap().1;
+            let name = format!("{name}-{RUN}{end}");
+            assert_eq!(KIND.name(&name), Name::Visible(RUN), "{name}");
+            assert_eq!(KIND.name(&format!("_runs/{RUN}/{name}")), Name::Made(RUN, &name));
+            assert_eq!(KIND.name(&format!("_runs/fedcba9876543210/{name}")), Name::Foreign);
+            assert_eq!(KIND.name(&format!("x/{name}")), Name::Foreign);
+        }
+        for name in [
             "part-00000-0123abcd.parquet",
             "_part-123456-0123abcd.json",
             "_failures.jsonl",
         ] {
-            assert!(is_ours(key), "{key}");
+            assert_eq!(KIND.name(name), Name::Earlier, "{name}");
         }
-        for key in [
+        for name in ["_manifest.json", "_SUCCESS", "_owner.json"] {
+            assert_eq!(KIND.name(name), Name::Mark, "{name}");
+        }
+        for name in [
+            ".fruits-aB3xYz",
+            "features/.fruits-aB3xYz",
+            "_runs/0123456789abcdef/features/.fruits-aB3xYz",
+        ] {
+            assert_eq!(KIND.name(name), Name::Temporary, "{name}");
+        }
+        for name in [
+            ".DS_Store",
+            "features/.DS_Store",
+            "Thumbs.db",
+            ".ipynb_checkpoints/a.ipynb",
+            ".fruits-notes/mine.txt",
+        ] {
+            assert_eq!(KIND.name(name), Name::Hidden, "{name}");
+        }
+        for name in [
             "part-00000-9f2c6f0e-5a7c-4c9b-8d5e-1c1d5e3f2a10-c000.snappy.parquet",
             "part-00000.parquet",
             "year=2026/part-00000-0123abcd.parquet",
+            "features/part-00000-00000-0123456789ABCDEF.parquet",
+            "features/part-00000-mine-0123456789abcdef.parquet",
+            "_runs/0123456789abcdef/mine.txt",
             "data.parquet",
             "_metadata",
         ] {
-            assert!(!is_ours(key), "{key}");
+            assert_eq!(KIND.name(name), Name::Foreign, "{name}");
         }
+    }
+
+    #[test]
+    fn parts_are_sorted_by_their_numbers() {
+        let order = |index| part_of(index).unwrap().1;
+        assert!(order("_part-99999-0123abcd.json") < order("_part-100000-0123abcd.json"));
+        let (made, shown) = (
+            "_runs/0123456789abcdef/_index/part-00000-100000",
+            "_index/part-00000-99999",
+        );
+        let (made, shown) = (
+            format!("{made}-0123456789abcdef.json"),
+            format!("{shown}-0123456789abcdef.json"),
+        );
+        assert!(order(&shown) < order(&made));
+        let part = part_of(&made).unwrap().0;
+        assert_eq!(
+            part,
+            "_runs/0123456789abcdef/features/part-00000-100000-0123456789abcdef.parquet"
+        );
+        assert_eq!(index_of("features/part-00000-99999-0123456789abcdef.parquet"), shown);
+        assert_eq!(part_of("_failures-0123456789abcdef.jsonl"), None);
     }
 }

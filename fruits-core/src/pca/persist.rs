@@ -1,4 +1,4 @@
-//! A PCA as a folder: tables for people, `pca.safetensors` for reading it back, the manifest, and `_SUCCESS` last.
+//! A PCA as a folder: tables for people, and all numbers for reading it back.
 
 use bytes::Bytes;
 use ndarray::Array1;
@@ -9,17 +9,24 @@ use serde::{Deserialize, Serialize};
 use super::Pca;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
-use crate::output::{self, IfExists};
-use crate::store::Length;
+use crate::output::{self, IfExists, Kind, Run};
 use crate::{store, table};
 
-const COMPONENTS: &str = "components.parquet";
-const PROJECTION: &str = "projection.parquet";
-const STATE: &str = "pca.safetensors";
+const COMPONENTS: (&str, &str) = ("components/part-00000-00000", ".parquet");
+const PROJECTION: (&str, &str) = ("projection/part-00000-00000", ".parquet");
+const STATE: (&str, &str) = ("_pca", ".safetensors");
+/// Its name before it carried a run.
+const EARLIER_STATE: &str = "pca.safetensors";
 
-fn is_ours(key: &str) -> bool {
-    [COMPONENTS, PROJECTION, STATE].contains(&key)
-}
+/// An output of a PCA.
+static KIND: Kind = Kind {
+    files: &[
+        ("components/part-", ".parquet"),
+        ("projection/part-", ".parquet"),
+        STATE,
+    ],
+    is_earlier: |key| matches!(key, EARLIER_STATE | "components.parquet" | "projection.parquet"),
+};
 
 /// What is no array.
 #[derive(Serialize, Deserialize)]
@@ -62,33 +69,38 @@ impl Pca {
         DataFrame::new(features.len(), columns).map_err(|error| Error::from_source(Step::Pca, "projection", error))
     }
 
-    /// Writes the PCA, and the coordinates of `features`, to a folder: `components.parquet` and `projection.parquet` (see
-    /// [`components_table`](Self::components_table) and [`projection_table`](Self::projection_table)), `pca.safetensors`.
+    /// Writes the PCA, and the coordinates of `features`, to a folder: the tables `components` and `projection` (see
+    /// [`components_table`](Self::components_table) and [`projection_table`](Self::projection_table)), each a folder that other tools read
+    /// as one table, and `_pca-*.safetensors`.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] as `if_exists` says; as [`project`](Pca::project).
     pub async fn write(&self, location: &str, features: &Features, if_exists: IfExists) -> Result<()> {
         let store = store::open(location)?;
-        let tables = [
-            (COMPONENTS, self.components_table()),
-            (PROJECTION, self.projection_table(features)?),
+        let at = |(begin, _): (&str, &str)| store.uri(begin);
+        let files = [
+            (
+                COMPONENTS,
+                table::to_parquet(&self.components_table(), &at(COMPONENTS))?,
+            ),
+            (
+                PROJECTION,
+                table::to_parquet(&self.projection_table(features)?, &at(PROJECTION))?,
+            ),
+            (STATE, self.state(&at(STATE))?),
         ];
-        let mut files = vec![(STATE, self.state(&store.uri(STATE))?)];
-        for (key, mut table) in tables {
-            files.push((key, table::to_parquet(&mut table, &store.uri(key))?));
-        }
         let manifest = Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             n: self.n,
             centre_projection: self.centre_projection,
         };
-        output::begin(&*store, if_exists, is_ours).await?;
-        output::claim(&*store, &manifest).await?;
-        let names: Vec<String> = files.iter().map(|(key, _)| key.to_string()).collect();
-        for (key, file) in files {
-            store.put(key, file).await?;
+        let mut run = Run::begin(store, &KIND, if_exists).await?;
+        for ((begin, end), content) in files {
+            let name = format!("{begin}-{}{end}", run.id());
+            let put = run.put(&name, content).await;
+            run.or_release(put).await?;
         }
-        output::finish(&*store, &manifest, &names, is_ours).await
+        run.finish(&manifest).await
     }
 
     /// Reads what [`write`](Self::write) or `fruits pca` wrote.
@@ -98,9 +110,10 @@ impl Pca {
     /// not finish, or a file is damaged.
     pub async fn read(location: &str) -> Result<Self> {
         let store = store::open(location)?;
-        let manifest: Manifest = output::manifest(&*store).await?;
-        let uri = store.uri(STATE);
-        let file = store.get(STATE, Length::AtMost(output::MAX_FILE)).await?;
+        let finished = output::open::<Manifest>(&*store).await?;
+        let uri = store.uri(STATE.0);
+        let file = finished.read(&*store, STATE.0, EARLIER_STATE).await?;
+        let manifest = finished.about;
         let state = SafeTensors::deserialize(&file).map_err(|error| Error::from_source(Step::Read, &uri, error))?;
         let invalid = |what: &str| {
             Error::new(

@@ -5,7 +5,8 @@
 //! answers with the names and hashes of what it wrote. When every task has answered for every line, the driver writes the manifest, and the
 //! output is the one that a single machine would have written, row by row and bit by bit; otherwise there is an error, and no output.
 //!
-//! What a task writes has the same names and the same bytes however often it is tried, so Spark may repeat and duplicate tasks at will.
+//! Each try of a task writes files of its own, and the driver takes those that the answer names, so Spark may repeat and duplicate tasks at
+//! will; what the others have written vanishes.
 
 mod cluster;
 mod protocol;
@@ -13,6 +14,7 @@ mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -27,7 +29,7 @@ use crate::folder::{self, Photo};
 use crate::mobilenet::MobileNetV2;
 use crate::output::IfExists;
 use crate::pca::Moments;
-use crate::store;
+use crate::store::{self, Store};
 use cluster::{Cluster, Exchange};
 use protocol::{Answer, Item, Order, Outcome, PROTOCOL, Work, from_line, to_line};
 pub use worker::work;
@@ -160,7 +162,6 @@ impl Spark {
         destination: &str,
         if_exists: IfExists,
     ) -> Result<Manifest> {
-        let start = Instant::now();
         let (source, destination) = (store::open(source)?, store::open(destination)?);
         let mut failures = Vec::new();
         let mut photos = folder::photos(&source);
@@ -169,22 +170,40 @@ impl Spark {
         if first.is_empty() && failures.is_empty() {
             return Err(folder::no_photo(source.uri("")));
         }
-        let writer = FeaturesWriter::begin(destination.clone(), if_exists).await?;
+        let mut writer = FeaturesWriter::begin(destination, if_exists).await?;
+        let done = self
+            .run_tasks(&mut writer, &source, model, first, photos, &mut failures)
+            .await;
+        let manifest = writer.run().or_release(done).await?;
+        writer.finish(&failures, manifest).await
+    }
+
+    /// Divides the photos, those that wait and those that are listed after them, runs the tasks, and gathers what they answer.
+    async fn run_tasks(
+        &self,
+        writer: &mut FeaturesWriter,
+        source: &Arc<dyn Store>,
+        model: &MobileNetV2,
+        mut waiting: VecDeque<Item>,
+        mut photos: BoxStream<'static, Result<Photo>>,
+        failures: &mut Vec<Failure>,
+    ) -> Result<Manifest> {
+        let start = Instant::now();
+        let destination = writer.run().store().clone();
         let work = Work::Extract {
             source: source.uri(""),
             destination: destination.uri(""),
-            run: writer.run().to_owned(),
+            run: writer.run().id().to_owned(),
             model: model.model().clone(),
         };
         let exchange = self.cluster.exchange().await?;
-        let per_task = match first.len() < self.ahead() {
-            true => first.len().div_ceil(self.wanted_tasks()).max(1),
+        let per_task = match waiting.len() < self.ahead() {
+            true => waiting.len().div_ceil(self.wanted_tasks()).max(1),
             false => PHOTOS_PER_TASK,
         };
         let mut sizes = Vec::new();
-        let mut waiting = first;
         loop {
-            let items = next_task(&mut waiting, per_task, &mut photos, &*source, &mut failures).await?;
+            let items = next_task(&mut waiting, per_task, &mut photos, &**source, failures).await?;
             if items.is_empty() {
                 break;
             }
@@ -193,7 +212,7 @@ impl Spark {
         }
 
         let mut show = self.is_shown.then(extract::show);
-        let (run, failed) = (writer.run().to_owned(), failures.len());
+        let (run, failed) = (writer.run().id().to_owned(), failures.len());
         let look = async || {
             if let Some(show) = &mut show {
                 let done = written(&*destination, &run, &sizes).await;
@@ -202,30 +221,34 @@ impl Spark {
         };
         let answers = self.run(exchange, &sizes, look).await?;
 
-        let (mut parts, mut count, mut timings) = (Vec::new(), 0, Timings::default());
+        let (mut count, mut timings) = (0, Timings::default());
         for answer in answers {
             let Outcome::Extracted {
                 photos,
-                parts: of_task,
+                parts,
+                files,
                 failures: of_these,
                 timings: time,
             } = answer.result
             else {
                 return Err(wrong_answer(answer.task));
             };
-            let rows: usize = of_task.iter().map(|part| part.rows).sum();
+            let rows: usize = parts.iter().map(|part| part.rows).sum();
             if rows != photos || photos + of_these.len() != answer.items {
                 return Err(wrong_answer(answer.task));
             }
             count += photos;
-            parts.extend(of_task);
+            writer.add(parts, files);
             failures.extend(of_these);
             timings.read += time.read;
             timings.decode += time.decode;
             timings.infer += time.infer;
         }
         timings.elapsed = start.elapsed().as_secs_f64();
-        let manifest = Manifest {
+        if let Some(show) = &mut show {
+            show(&progress(count, failures.len(), &sizes, start));
+        }
+        Ok(Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             source: source.uri(""),
             model: model.model().clone(),
@@ -235,11 +258,7 @@ impl Spark {
             is_partial: false,
             parts: Vec::new(),
             timings,
-        };
-        if let Some(show) = &mut show {
-            show(&progress(count, failures.len(), &sizes, start));
-        }
-        writer.with_parts(parts).finish(&failures, manifest).await
+        })
     }
 
     /// The [moments](Moments) of features that were written to a location: all that a PCA needs, however many photos there are. Each task
@@ -456,10 +475,8 @@ fn sql_text(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::store::{MemoryStore, Store};
+    use crate::store::MemoryStore;
 
     fn answer(task: usize, items: usize) -> String {
         let result = Outcome::Moments(String::new());

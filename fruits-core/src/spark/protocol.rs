@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Failure, Result, Step};
 use crate::extractor::Model;
 use crate::features::{Part, Timings};
+use crate::output::File;
 
 /// Its number changes when the lines do.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 
 /// The first line of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub(super) enum Outcome {
     Extracted {
         photos: usize,
         parts: Vec<Part>,
+        /// All that was written: the parts, and what belongs to them.
+        files: Vec<File>,
         failures: Vec<Failure>,
         timings: Timings,
     },

@@ -73,13 +73,15 @@ async fn serve(order: Order, lines: BoxStream<'static, Result<String>>) -> Resul
             };
             let photos: Vec<_> = items.iter().map(photo).collect();
             let photos = stream::iter(photos).boxed();
-            // Parts end where their rows are full and nowhere else, so that every try writes the same.
+            // Parts end where their rows are full and nowhere else.
             let extraction = Extraction::of(store, photos, order.items, network(&model)?).checkpoint(Duration::MAX);
             let mut writer = FeaturesWriter::of_task(store::open(&destination)?, run, order.task);
             let (failures, manifest) = extraction.write_parts(&mut writer, None).await?;
+            let (parts, files) = writer.written();
             Outcome::Extracted {
                 photos: manifest.photos,
-                parts: writer.into_parts(),
+                parts,
+                files,
                 failures,
                 timings: manifest.timings,
             }

@@ -92,13 +92,36 @@ impl Store for MemoryStore {
         Box::pin(future::ready(Ok(())))
     }
 
-    fn create<'a>(&'a self, key: &'a str, content: Bytes) -> BoxFuture<'a, Result<()>> {
+    fn swap<'a>(&'a self, key: &'a str, from: Option<Bytes>, to: Option<Bytes>) -> BoxFuture<'a, Result<()>> {
         let mut objects = self.objects();
-        let result = if objects.content.contains_key(key) {
-            Err(self.error(ErrorKind::AlreadyExists, Step::Write, key, "the key exists"))
+        let result = if objects.content.get(key).map(|(content, _)| content) != from.as_ref() {
+            Err(self.error(ErrorKind::AlreadyExists, Step::Write, key, super::CHANGED))
         } else {
-            objects.insert(key, content);
+            match to {
+                Some(content) => objects.insert(key, content),
+                None => drop(objects.content.remove(key)),
+            }
             Ok(())
+        };
+        Box::pin(future::ready(result))
+    }
+
+    fn compares<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(future::ready(Ok(true)))
+    }
+
+    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> BoxFuture<'a, Result<()>> {
+        let mut objects = self.objects();
+        let content = |key| objects.content.get(key).map(|(content, _)| content.clone());
+        let result = match (content(from), content(to)) {
+            (None, _) => Err(self.error(ErrorKind::NotFound, Step::Write, from, "no such key")),
+            (Some(from), Some(there)) if from != there => {
+                Err(self.error(ErrorKind::AlreadyExists, Step::Write, to, super::CHANGED))
+            }
+            (Some(content), _) => {
+                objects.insert(to, content);
+                Ok(())
+            }
         };
         Box::pin(future::ready(result))
     }

@@ -16,13 +16,16 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, ErrorKind, Result, Step};
 pub use local::LocalStore;
-pub(crate) use local::TEMPORARY;
+pub(crate) use local::is_temporary;
 pub use memory::MemoryStore;
 pub use s3::S3Store;
 pub(crate) use s3::aws;
 
 /// Entries that may wait between whoever lists a store and whoever reads the stream.
 const LIST_AHEAD: usize = 1024;
+
+/// Why a [swap](Store::swap) fails.
+const CHANGED: &str = "its content is not what it was, or was expected to be";
 
 /// One object of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,10 +94,21 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Writes `key`, replacing what was there. Readers see the old content or the whole new one, never a part.
     fn put<'a>(&'a self, key: &'a str, content: Bytes) -> BoxFuture<'a, Result<()>>;
 
-    /// Writes `key` if there is no such key. Of several writers at the same time one succeeds.
+    /// Gives `key` the content `to`, or removes it if that is `None`, but only if its content is `from`, where `None` means that there is
+    /// no such key. Of several callers at the same time that expect the same, one succeeds.
     ///
-    /// Fails with [`ErrorKind::AlreadyExists`] if there is.
-    fn create<'a>(&'a self, key: &'a str, content: Bytes) -> BoxFuture<'a, Result<()>>;
+    /// Fails with [`ErrorKind::AlreadyExists`] if the content is another. For small objects: the whole content is compared.
+    fn swap<'a>(&'a self, key: &'a str, from: Option<Bytes>, to: Option<Bytes>) -> BoxFuture<'a, Result<()>>;
+
+    /// Whether [`swap`](Self::swap) compares and writes in one step here, so that nobody else comes between. `key` is one that nobody uses, to
+    /// try it.
+    fn compares<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<bool>>;
+
+    /// Makes the object `to`, with the content of `from`, whole or not at all, without a way through this machine's memory.
+    ///
+    /// Fails with [`ErrorKind::NotFound`] if there is no `from` any more, and with [`ErrorKind::AlreadyExists`] if there is a `to` that is
+    /// not a copy of it; a service that knows no conditions replaces it.
+    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> BoxFuture<'a, Result<()>>;
 
     /// Removes `key`. It is no error if there is no such key.
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>>;
@@ -111,7 +125,8 @@ pub trait Store: fmt::Debug + Send + Sync {
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for a URI with another scheme; [`ErrorKind::Invalid`] if there is no bucket in it.
+/// [`ErrorKind::Unsupported`] for a URI with another scheme; [`ErrorKind::Invalid`] if there is no bucket in it, or a location looks like a
+/// URI and is none, such as `s3:/bucket`.
 pub fn open(location: &str) -> Result<Arc<dyn Store>> {
     match location.split_once("://") {
         Some(("s3", _)) => Ok(Arc::new(S3Store::new(location)?)),
@@ -127,8 +142,28 @@ pub fn open(location: &str) -> Result<Arc<dyn Store>> {
             "",
             "the location is empty; give a folder or s3://bucket/prefix",
         )),
+        None if is_mistyped(location) => Err(Error::new(
+            ErrorKind::Invalid,
+            Step::Input,
+            location,
+            format!("looks like a mistyped s3://bucket/prefix; for a folder of this name, say ./{location}"),
+        )),
         None => Ok(Arc::new(LocalStore::new(location))),
     }
+}
+
+/// Whether the location begins as a URI does, but is none: `s3:/bucket`, `s3:bucket`, `s3//bucket`, `https:/host`.
+fn is_mistyped(location: &str) -> bool {
+    let first = location.split('/').next().unwrap_or_default();
+    let scheme = first.split(':').next().unwrap_or_default();
+    // RFC 3986, 3.1
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    let is_s3 = matches!(scheme.to_ascii_lowercase().as_str(), "s3" | "s3a" | "s3n");
+    let ends_in_colon = first.len() == scheme.len() + 1;
+    is_scheme && (ends_in_colon || is_s3 && (first.contains(':') || location[first.len()..].starts_with("//")))
 }
 
 /// Whether the error is about the store as a whole, so that no other call would do better: see [`Store`].
@@ -178,4 +213,22 @@ pub(crate) fn receive<T: Send + 'static>(receiver: mpsc::Receiver<T>) -> BoxStre
         receiver.recv().await.map(|item| (item, receiver))
     })
     .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistyped_uris_are_no_folders() {
+        for location in ["s3:/b/x", "s3:b", "s3//b", "S3:/b", "s3a:/b", "https:/host/x", "s3:"] {
+            assert_eq!(open(location).unwrap_err().kind(), ErrorKind::Invalid, "{location}");
+        }
+        for location in ["s3", "s3/x", "./s3:/b", "/s3:/b", "photos:2026/x", "a//b", "1:/x"] {
+            assert!(open(location).is_ok(), "{location}");
+        }
+        for location in ["S3://b", "gs://b", "file:///x"] {
+            assert_eq!(open(location).unwrap_err().kind(), ErrorKind::Unsupported, "{location}");
+        }
+    }
 }

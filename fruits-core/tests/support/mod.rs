@@ -31,7 +31,7 @@ impl Need {
                 Some(format!("no weights: bootstrap/weights.sh brings them; {error}"))
             }
             Need::Variable(name) if std::env::var_os(name).is_some_and(|value| !value.is_empty()) => None,
-            Need::Variable(name) => Some(format!("{name} is not set: tests/run.sh rust brings what it names")),
+            Need::Variable(name) => Some(format!("{name} is not set: tests/run.sh brings what it names")),
         }
     }
 }

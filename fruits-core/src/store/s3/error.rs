@@ -6,7 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use super::{Bucket, DEADLINE};
+use super::{Bucket, CHANGED, DEADLINE};
 use crate::error::{Error, ErrorKind, Step};
 
 impl Bucket {
@@ -61,7 +61,7 @@ impl Bucket {
                 ),
             ),
             ("PreconditionFailed" | "ConditionalRequestConflict", _) | (_, Some(412)) => {
-                about_key(ErrorKind::AlreadyExists, "the key exists")
+                about_key(ErrorKind::AlreadyExists, CHANGED)
             }
             (_, Some(404)) if !key.is_empty() => about_key(ErrorKind::NotFound, "no such key"),
             ("AccessDenied" | "AllAccessDisabled", _) | (_, Some(401 | 403)) => {

@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, mpsc};
 pub(crate) use self::client::aws;
 use self::client::{connect, is_set, retries, timeouts};
 use self::error::causes;
-use super::{Entry, LIST_AHEAD, Length, Store, stream_of};
+use super::{CHANGED, Entry, LIST_AHEAD, Length, Store, stream_of};
 use crate::error::{Error, ErrorKind, Result, Step};
 
 /// Tries of the first request to a store, if nothing answers: a mistyped endpoint should be said at once.
@@ -27,6 +27,8 @@ const FIRST_ATTEMPTS: u32 = 3;
 /// Tries of an object whose answer breaks off: the SDK retries requests, but not what comes after the headers.
 const BODY_ATTEMPTS: u32 = 6;
 const BODY_BACKOFF: Duration = Duration::from_millis(100);
+/// Tries to swap an object that others swap, too.
+const SWAP_ATTEMPTS: u32 = 3;
 /// Time for one object, with all tries.
 const DEADLINE: Duration = Duration::from_secs(300);
 
@@ -115,7 +117,7 @@ impl Store for S3Store {
         Box::pin(async move {
             let get = tokio::time::timeout(DEADLINE, self.bucket.get(key, length, &received));
             match (get.await, received.load(Ordering::Relaxed)) {
-                (Ok(result), _) => result,
+                (Ok(result), _) => result.map(|(content, _)| content),
                 (Err(_), 0) => Err(self.bucket.overdue(Step::Read, key)),
                 (Err(_), bytes) => {
                     let message = format!("only {bytes} bytes came within {} s", DEADLINE.as_secs());
@@ -126,37 +128,104 @@ impl Store for S3Store {
     }
 
     fn put<'a>(&'a self, key: &'a str, content: Bytes) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.bucket.put(key, content, None))
+        Box::pin(self.bucket.put(key, content, Condition::None))
     }
 
-    fn create<'a>(&'a self, key: &'a str, content: Bytes) -> BoxFuture<'a, Result<()>> {
+    fn swap<'a>(&'a self, key: &'a str, from: Option<Bytes>, to: Option<Bytes>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            match self.bucket.put(key, content.clone(), Some("*")).await {
+            let changed = || Error::new(ErrorKind::AlreadyExists, Step::Write, self.uri(key), CHANGED);
+            let limit = [&from, &to]
+                .into_iter()
+                .flatten()
+                .map(Bytes::len)
+                .max()
+                .unwrap_or_default() as u64;
+            for attempt in 0..SWAP_ATTEMPTS {
+                let (there, tag) = match self.bucket.get(key, Length::AtMost(limit), &AtomicUsize::new(0)).await {
+                    Ok((content, tag)) => (Some(content), tag),
+                    Err(error) if error.kind() == ErrorKind::NotFound => (None, None),
+                    Err(error) if error.kind() == ErrorKind::TooLarge => return Err(changed()),
+                    Err(error) => return Err(error),
+                };
                 // An earlier try may have arrived although its answer did not.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    match self.get(key, Length::Exactly(content.len() as u64)).await {
-                        Ok(there) if there == content => Ok(()),
-                        _ => Err(error),
-                    }
+                if attempt > 0 && there == to {
+                    return Ok(());
                 }
-                result => result,
+                if there != from {
+                    return Err(changed());
+                }
+                let condition = match (from.is_some(), tag) {
+                    (false, _) => Condition::Absent,
+                    (true, Some(tag)) => Condition::Tag(tag),
+                    (true, None) => Condition::None,
+                };
+                let result = match to.clone() {
+                    Some(content) => self.bucket.put(key, content, condition).await,
+                    None if there.is_none() => Ok(()),
+                    None => self.bucket.delete(key, condition).await,
+                };
+                match result {
+                    Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {}
+                    result => return result,
+                }
+            }
+            Err(changed())
+        })
+    }
+
+    fn compares<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            self.bucket.put(key, Bytes::new(), Condition::None).await?;
+            let put = self.bucket.put(key, Bytes::new(), Condition::Absent);
+            let delete = self.bucket.delete(key, Condition::Tag("\"0\"".to_owned()));
+            let refused = |result: Result<()>| matches!(result, Err(error) if error.kind() == ErrorKind::AlreadyExists);
+            let (put, delete) = futures::join!(put, delete);
+            Ok(refused(put) && refused(delete))
+        })
+    }
+
+    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let source = format!("{}/{}", self.bucket.name, self.bucket.full_key(from));
+            let source: Vec<_> = source.split('/').map(urlencoding::encode).collect();
+            let request = self.bucket.client().await.copy_object();
+            let copy = request
+                .bucket(&self.bucket.name)
+                .key(self.bucket.full_key(to))
+                .copy_source(source.join("/"))
+                .if_none_match("*")
+                .set_request_payer(self.bucket.request_payer.clone())
+                .customize()
+                .config_override(Config::builder().timeout_config(timeouts(DEADLINE)))
+                .send();
+            let error = match tokio::time::timeout(DEADLINE, copy).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => self.bucket.error(Step::Write, from, error),
+                Err(_) => return Err(self.bucket.overdue(Step::Write, to)),
+            };
+            if error.kind() != ErrorKind::AlreadyExists {
+                return Err(error);
+            }
+            // An earlier try may have arrived although its answer did not.
+            let read = async |key| self.get(key, Length::AtMost(u64::MAX)).await;
+            let (source, there) = futures::join!(read(from), read(to));
+            match source? == there? {
+                true => Ok(()),
+                false => Err(error.about(self.uri(to))),
             }
         })
     }
 
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            let request = self.bucket.client().await.delete_object();
-            request
-                .bucket(&self.bucket.name)
-                .key(self.bucket.full_key(key))
-                .set_request_payer(self.bucket.request_payer.clone())
-                .send()
-                .await
-                .map(|_| ())
-                .map_err(|error| self.bucket.error(Step::Write, key, error))
-        })
+        Box::pin(self.bucket.delete(key, Condition::None))
     }
+}
+
+/// What must hold for a write to happen.
+enum Condition {
+    None,
+    Absent,
+    Tag(String),
 }
 
 impl Bucket {
@@ -246,7 +315,8 @@ impl Bucket {
         }))
     }
 
-    async fn get(&self, key: &str, length: Length, received: &AtomicUsize) -> Result<Bytes> {
+    /// An object, and its ETag.
+    async fn get(&self, key: &str, length: Length, received: &AtomicUsize) -> Result<(Bytes, Option<String>)> {
         let mut attempt = 1;
         loop {
             match self.try_get(key, length, received).await {
@@ -260,7 +330,7 @@ impl Bucket {
         }
     }
 
-    async fn try_get(&self, key: &str, length: Length, received: &AtomicUsize) -> Result<Bytes> {
+    async fn try_get(&self, key: &str, length: Length, received: &AtomicUsize) -> Result<(Bytes, Option<String>)> {
         let request = self.client().await.get_object();
         let answer = request
             .bucket(&self.name)
@@ -270,6 +340,7 @@ impl Bucket {
             .await
             .map_err(|error| self.error(Step::Read, key, error))?;
         let uri = || self.uri(key);
+        let tag = answer.e_tag().map(str::to_owned);
         let announced = answer.content_length().and_then(|bytes| u64::try_from(bytes).ok());
         if let Some(announced) = announced {
             length.check(announced, uri)?;
@@ -287,16 +358,22 @@ impl Bucket {
             content.extend_from_slice(&chunk);
         }
         length.check(content.len() as u64, uri)?;
-        Ok(content.into())
+        Ok((content.into(), tag))
     }
 
-    async fn put(&self, key: &str, content: Bytes, if_none_match: Option<&str>) -> Result<()> {
+    async fn put(&self, key: &str, content: Bytes, condition: Condition) -> Result<()> {
+        let (if_none_match, if_match) = match condition {
+            Condition::None => (None, None),
+            Condition::Absent => (Some("*".to_owned()), None),
+            Condition::Tag(tag) => (None, Some(tag)),
+        };
         let request = self.client().await.put_object();
         let put = request
             .bucket(&self.name)
             .key(self.full_key(key))
             .body(content.into())
-            .set_if_none_match(if_none_match.map(str::to_owned))
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match)
             .set_request_payer(self.request_payer.clone())
             .customize()
             .config_override(Config::builder().timeout_config(timeouts(DEADLINE)))
@@ -305,6 +382,23 @@ impl Bucket {
             Ok(result) => result.map(|_| ()).map_err(|error| self.error(Step::Write, key, error)),
             Err(_) => Err(self.overdue(Step::Write, key)),
         }
+    }
+
+    async fn delete(&self, key: &str, condition: Condition) -> Result<()> {
+        let tag = match condition {
+            Condition::Tag(tag) => Some(tag),
+            _ => None,
+        };
+        let request = self.client().await.delete_object();
+        request
+            .bucket(&self.name)
+            .key(self.full_key(key))
+            .set_if_match(tag)
+            .set_request_payer(self.request_payer.clone())
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| self.error(Step::Write, key, error))
     }
 }
 

@@ -1,0 +1,316 @@
+//! A run at work on an output.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::{join, try_join};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+
+use super::{File, Finished, IfExists, Kind, MANIFEST, Name, OWNER, RUNS, SUCCESS, keys, optional, refusal};
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::store::Store;
+
+/// How the name of a file begins with which a store is tried.
+const PROBE: &str = "_probe";
+/// Tries to take a folder whose owner changes.
+const ATTEMPTS: u32 = 5;
+/// Files that are copied or removed at the same time. In tests one after the other, so that all orders of two runs are not too many.
+const AT_ONCE: usize = if cfg!(test) { 1 } else { 16 };
+
+/// A run that makes an output: see the [protocol](super).
+pub(crate) struct Run {
+    store: Arc<dyn Store>,
+    kind: &'static Kind,
+    id: String,
+    host: String,
+    is_exclusive: bool,
+    files: Vec<File>,
+}
+
+/// What `_owner.json` says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Owner {
+    run: String,
+    state: State,
+    /// For people who look for it.
+    process: u32,
+    host: String,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Working,
+    Finishing,
+}
+
+impl Run {
+    /// Takes the folder.
+    pub async fn begin(store: Arc<dyn Store>, kind: &'static Kind, if_exists: IfExists) -> Result<Self> {
+        let (keys, owner) = try_join(keys(&*store), optional(&*store, OWNER)).await?;
+        let is_there = |key: &String| key != OWNER && !matches!(kind.name(key), Name::Temporary | Name::Hidden);
+        match if_exists {
+            IfExists::Refuse if owner.is_some() || keys.iter().any(is_there) => {
+                return Err(refusal(&*store, occupied(owner.as_deref())));
+            }
+            IfExists::Refuse => {}
+            IfExists::Replace => {
+                kind.refuse_foreign(&*store, &keys)?;
+                kind.refuse_others(&*store, &keys)?;
+            }
+        }
+        let mut run = Self::join(store, kind, format!("{:016x}", fastrand::u64(..)));
+        let taken = run.take(owner, if_exists).await;
+        run.or_release(taken).await?;
+        let probe = run.made(&format!("{PROBE}-{}.txt", run.id));
+        let looks = try_join(super::keys(&*run.store), run.store.compares(&probe)).await;
+        let (keys, is_exclusive) = run.or_release(looks).await?;
+        run.is_exclusive = is_exclusive;
+        // Another run may have begun and finished since the folder was empty.
+        let is_theirs = |key: &&String| !matches!(kind.name(key), Name::Made(of, _) if of == run.id);
+        if if_exists == IfExists::Refuse && keys.iter().filter(is_theirs).any(is_there) {
+            run.or_release(Err::<(), _>(overtaken(&*run.store))).await?;
+        }
+        Ok(run)
+    }
+
+    /// Becomes the owner, after the one that was found.
+    async fn take(&self, mut owner: Option<Bytes>, if_exists: IfExists) -> Result<()> {
+        for _ in 1..ATTEMPTS {
+            match self.store.swap(OWNER, owner, Some(self.owner(State::Working))).await {
+                // The owner has begun to finish, or has finished, or is another one: all of them may be replaced.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && if_exists == IfExists::Replace => {
+                    owner = optional(&*self.store, OWNER).await?;
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => break,
+                result => return result,
+            }
+        }
+        Err(overtaken(&*self.store))
+    }
+
+    /// Works for a run that has begun elsewhere.
+    pub fn join(store: Arc<dyn Store>, kind: &'static Kind, id: String) -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Run {
+            store,
+            kind,
+            id,
+            host: host.trim().to_owned(),
+            is_exclusive: true,
+            files: Vec::new(),
+        }
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The files that it has made.
+    pub fn files(self) -> Vec<File> {
+        self.files
+    }
+
+    /// Takes over files that were made for it elsewhere.
+    pub fn add(&mut self, files: Vec<File>) {
+        self.files.extend(files);
+    }
+
+    /// Makes a file.
+    pub async fn put(&mut self, name: &str, content: Bytes) -> Result<()> {
+        debug_assert_eq!(self.kind.name(name), Name::Visible(&self.id), "{name}");
+        self.look().await?;
+        let file = File::new(name.to_owned(), &content);
+        let put = self.store.put(&self.made(name), content).await;
+        self.unless_overtaken(put).await?;
+        self.files.push(file);
+        Ok(())
+    }
+
+    /// Makes what it has made the output.
+    pub async fn finish<T: Serialize>(mut self, about: T) -> Result<()> {
+        let finished = Finished {
+            run: self.id.clone(),
+            is_exclusive: self.is_exclusive,
+            files: std::mem::take(&mut self.files),
+            about,
+        };
+        let made = self.or_release(self.replace(&finished).await).await?;
+        // The output is there; what cannot be removed now, the next run removes.
+        let _ = join(self.delete(made), self.release()).await;
+        Ok(())
+    }
+
+    /// Passes a result on; an error gives the folder back, if it is still this run's.
+    pub async fn or_release<T>(&self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            self.release().await;
+        }
+        result
+    }
+
+    async fn release(&self) {
+        for state in [State::Working, State::Finishing] {
+            if self.store.swap(OWNER, Some(self.owner(state)), None).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Replaces what is in the output, and gives the names of what this run has made.
+    async fn replace<T: Serialize>(&self, finished: &Finished<T>) -> Result<Vec<String>> {
+        let manifest = serde_json::to_vec_pretty(finished)
+            .map_err(|error| Error::from_source(Step::Write, self.store.uri(MANIFEST), error))?;
+        let (made_manifest, made_success) = (self.made(MANIFEST), self.made(SUCCESS));
+        let manifest = self.store.put(&made_manifest, manifest.into());
+        try_join(manifest, self.store.put(&made_success, self.id.clone().into())).await?;
+        let (working, finishing) = (self.owner(State::Working), self.owner(State::Finishing));
+        self.swap(OWNER, Some(working), Some(finishing)).await?;
+
+        let mut keys = keys(&*self.store).await?;
+        let theirs = |key: &String| matches!(self.kind.name(key), Name::Made(run, _) if run != self.id);
+        if keys.iter().any(theirs) {
+            self.look().await?;
+            self.delete(keys.into_iter().filter(theirs).collect()).await?;
+            keys = super::keys(&*self.store).await?;
+        }
+        // Now there is nothing that other runs could copy, and all that they have copied is seen.
+        self.kind.refuse_foreign(&*self.store, &keys)?;
+        self.remove_marks().await?;
+        let is_before = |key: &&String| match self.kind.name(key) {
+            Name::Visible(run) => run != self.id,
+            name => matches!(name, Name::Earlier | Name::Temporary),
+        };
+        self.delete(keys.iter().filter(is_before).cloned().collect()).await?;
+
+        self.look().await?;
+        let files: Vec<_> = finished.files.iter().map(|file| self.show(&file.name)).collect();
+        in_parallel(files).await?;
+        self.show(MANIFEST).await?;
+        self.show(SUCCESS).await?;
+        keys.retain(|key| matches!(self.kind.name(key), Name::Made(run, _) if run == self.id));
+        Ok(keys)
+    }
+
+    /// Makes what is there no output any more.
+    async fn remove_marks(&self) -> Result<()> {
+        let mark = |key| optional(&*self.store, key);
+        for _ in 1..ATTEMPTS {
+            let (success, manifest) = try_join(mark(SUCCESS), mark(MANIFEST)).await?;
+            self.look().await?;
+            let mut is_changed = false;
+            for (mark, there) in [(SUCCESS, success), (MANIFEST, manifest)] {
+                if there.is_none() {
+                    continue;
+                }
+                match self.store.swap(mark, there, None).await {
+                    // The owner before was about to do the same.
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => is_changed = true,
+                    result => result?,
+                }
+            }
+            if !is_changed {
+                return Ok(());
+            }
+        }
+        Err(overtaken(&*self.store))
+    }
+
+    /// Lets readers see a file.
+    async fn show(&self, name: &str) -> Result<()> {
+        let made = self.made(name);
+        let copied = self.store.copy(&made, name).await;
+        self.unless_overtaken(copied).await
+    }
+
+    async fn delete(&self, keys: Vec<String>) -> Result<()> {
+        in_parallel(keys.iter().map(|key| self.store.delete(key)).collect()).await
+    }
+
+    /// Says of what failed because another run has taken the folder over that this is why.
+    async fn unless_overtaken(&self, result: Result<()>) -> Result<()> {
+        if matches!(&result, Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists)) {
+            self.look().await?;
+        }
+        result
+    }
+
+    /// Fails if another run has taken the folder over.
+    async fn look(&self) -> Result<()> {
+        let owner = optional(&*self.store, OWNER).await?.unwrap_or_default();
+        match serde_json::from_slice::<Owner>(&owner) {
+            Ok(owner) if owner.run == self.id => Ok(()),
+            _ => Err(overtaken(&*self.store)),
+        }
+    }
+
+    async fn swap(&self, key: &str, from: Option<Bytes>, to: Option<Bytes>) -> Result<()> {
+        match self.store.swap(key, from, to).await {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(overtaken(&*self.store)),
+            result => result,
+        }
+    }
+
+    /// Where a file lies before it is shown.
+    fn made(&self, name: &str) -> String {
+        format!("{RUNS}{}/{name}", self.id)
+    }
+
+    fn owner(&self, state: State) -> Bytes {
+        let owner = Owner {
+            run: self.id.clone(),
+            state,
+            process: std::process::id(),
+            host: self.host.clone(),
+        };
+        serde_json::to_vec(&owner).unwrap_or_default().into()
+    }
+}
+
+impl Kind {
+    /// Fails if there is something that is not an output's of this kind.
+    fn refuse_foreign(&self, store: &dyn Store, keys: &[String]) -> Result<()> {
+        self.refuse(store, keys.iter().find(|key| self.name(key) == Name::Foreign))
+    }
+
+    /// Fails if there is something that a run has made for an output of another kind.
+    fn refuse_others(&self, store: &dyn Store, keys: &[String]) -> Result<()> {
+        let is_other = |key: &&String| match self.name(key) {
+            Name::Made(_, name) => {
+                !matches!(self.name(name), Name::Visible(_) | Name::Mark) && !name.starts_with(PROBE)
+            }
+            _ => false,
+        };
+        self.refuse(store, keys.iter().find(is_other))
+    }
+
+    fn refuse(&self, store: &dyn Store, foreign: Option<&String>) -> Result<()> {
+        foreign.map_or(Ok(()), |foreign| {
+            let message = format!("the folder holds {foreign}, which is not part of an earlier output of this kind");
+            Err(refusal(store, message))
+        })
+    }
+}
+
+async fn in_parallel(all: Vec<impl Future<Output = Result<()>>>) -> Result<()> {
+    stream::iter(all).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+fn overtaken(store: &dyn Store) -> Error {
+    refusal(store, "another run has taken this folder over")
+}
+
+/// Why a folder is not for a new output.
+fn occupied(owner: Option<&[u8]>) -> String {
+    match owner.map(serde_json::from_slice::<Owner>) {
+        Some(Ok(Owner { process, host, .. })) => format!(
+            "process {process} on {host} is writing to this folder, or was killed while it did; wait for it, give a new folder, or ask to replace or resume what is there"
+        ),
+        _ => "the folder is not empty; give a new one, or ask to replace or resume what is there".to_owned(),
+    }
+}
