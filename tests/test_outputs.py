@@ -137,7 +137,7 @@ def test_of_two_one_goes_on_with_what_the_other_has_made(crowd, place):
 def test_an_output_stays_until_another_one_is_finished(crowd, place):
     out = place.uri("out")
     run("features", SAMPLE / "Kiwi", "--out", out)
-    late = run("features", crowd, "--out", out, "--overwrite", "--deadline", 1, "--checkpoint", 0, status=1)
+    late = run("features", crowd, "--out", out, "--overwrite", "--deadline", 3, "--checkpoint", 0, status=1)
     assert "the deadline passed" in late.stderr and place.has("out", "_runs/", ".parquet")
     killed = start("features", crowd, "--out", out, "--overwrite", "--checkpoint", 0)
     until(lambda: place.has("out", "_owner.json"))
@@ -304,7 +304,7 @@ def test_types_are_those_that_every_tool_knows(outputs):
 
 def test_an_unfinished_output_is_no_table(crowd, tmp_path):
     out = tmp_path / "out"
-    run("features", crowd, "--out", out, "--deadline", 1, "--checkpoint", 0, status=1)
+    run("features", crowd, "--out", out, "--deadline", 3, "--checkpoint", 0, status=1)
     assert list(out.glob("_runs/*/features/*.parquet")) and not (out / "features").exists()
     assert not list(out.glob("features/*"))
     for read in [pandas.read_parquet, polars.read_parquet, pyarrow.parquet.read_table]:
