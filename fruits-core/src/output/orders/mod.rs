@@ -19,6 +19,7 @@ use futures::future::BoxFuture;
 use super::*;
 use play::{Play, Step, Trouble};
 use world::{View, World};
+
 /// What a run is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Task {
@@ -33,6 +34,7 @@ enum Task {
     /// A driver of Spark: a task with two tries at the same time, of which the first to answer counts.
     Spark,
 }
+
 /// What runs tell their caller.
 #[derive(Debug, Default)]
 struct Told {
@@ -43,6 +45,8 @@ struct Told {
 }
 
 type Shared = Arc<Mutex<Told>>;
+
+/// The protocol that is, and the one that was.
 fn today(store: Arc<dyn Store>, task: Task, me: usize, told: Shared) -> BoxFuture<'static, Result<()>> {
     Box::pin(runs::make(store, task, me, told))
 }
@@ -54,6 +58,7 @@ fn yesterday(store: Arc<dyn Store>, task: Task, me: usize, told: Shared) -> BoxF
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
 /// The name of the run that made the output before.
 const BEFORE: usize = 9;
 

@@ -21,6 +21,7 @@ pub(super) enum Step {
     /// A run is killed; what it has asked for last is carried out, or not.
     Kill(usize, bool),
 }
+
 /// What may go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {

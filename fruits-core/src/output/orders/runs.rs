@@ -7,10 +7,12 @@ pub(super) static KIND: Kind = Kind {
     files: &[("features/part-", ".parquet"), ("_failures", ".jsonl")],
     is_earlier: |_| false,
 };
+
 pub(super) static OTHER: Kind = Kind {
     files: &[("components/part-", ".parquet"), ("_pca", ".safetensors")],
     is_earlier: |_| false,
 };
+
 pub(super) async fn make(store: Arc<dyn Store>, task: Task, me: usize, told: Shared) -> Result<()> {
     let rows = match task {
         Task::Resume => earlier_rows(&*store).await?,
