@@ -277,11 +277,15 @@ def test_a_cell_with_another_crate_says_why_not(hub):
 
 @pytest.mark.parametrize("work, is_busy", [("while True: pass", True), ("time.sleep(60)", False)])
 def test_a_kernel_that_computes_keeps_the_cluster_awake(work, is_busy, tmp_path):
-    kernel = subprocess.Popen([sys.executable, "-c", f"import time\n{work}"], env=os.environ | {"FRUITS_KIT": "x"})
-    time.sleep(1)  # Python has started
-    watcher = subprocess.Popen(["bash", ROOT / "bootstrap/emr/awake.sh", "1", tmp_path / "isbusy"])
+    code = f"import time\nprint('started', flush=True)\n{work}"
+    kit = tmp_path / "kit"  # other tests' kernels compute meanwhile
+    kernel = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"FRUITS_KIT": str(kit)}, stdout=subprocess.PIPE)
+    kernel.stdout.readline()
+    watcher = subprocess.Popen(["bash", ROOT / "bootstrap/emr/awake.sh", "1", tmp_path / "isbusy", kit])
     try:
-        time.sleep(3.5)
+        end = time.monotonic() + (60 if is_busy else 3.5)
+        while time.monotonic() < end and not (tmp_path / "isbusy").exists():
+            time.sleep(0.1)
         assert (tmp_path / "isbusy").exists() == is_busy
     finally:
         for process in watcher, kernel:
