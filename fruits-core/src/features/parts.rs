@@ -73,7 +73,7 @@ impl FeaturesWriter {
 
     /// Begins, and finds what earlier runs left of the photos of this source, finished or not.
     pub(crate) async fn resume(store: Arc<dyn Store>, source: &str, model: &Model) -> Result<(Self, Earlier)> {
-        let keys = output::keys(&*store).await?;
+        let keys = output::keys(&*store, |_| true).await?;
         let earlier = Earlier::find(store.clone(), &keys, source, model).await?;
         Ok((Self::begin(store, IfExists::Replace).await?, earlier))
     }

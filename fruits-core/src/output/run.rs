@@ -1,6 +1,6 @@
 //! A run at work on an output.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use futures::future::{join, try_join};
@@ -18,12 +18,15 @@ const ATTEMPTS: u32 = 5;
 /// Files that are copied or removed at the same time. In tests one after the other, so that all orders of two runs are not too many.
 const AT_ONCE: usize = if cfg!(test) { 1 } else { 16 };
 
+/// The name of this machine.
+static HOST: LazyLock<String> =
+    LazyLock::new(|| std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default());
+
 /// A run that makes an output: see the [protocol](super).
 pub(crate) struct Run {
     store: Arc<dyn Store>,
     kind: &'static Kind,
     id: String,
-    host: String,
     is_exclusive: bool,
     files: Vec<File>,
 }
@@ -48,29 +51,35 @@ enum State {
 impl Run {
     /// Takes the folder.
     pub async fn begin(store: Arc<dyn Store>, kind: &'static Kind, if_exists: IfExists) -> Result<Self> {
-        let (keys, owner) = try_join(keys(&*store), optional(&*store, OWNER)).await?;
-        let is_there = |key: &String| key != OWNER && !matches!(kind.name(key), Name::Temporary | Name::Hidden);
+        let is_there = |key: &str| key != OWNER && !matches!(kind.name(key), Name::Temporary | Name::Hidden);
+        let is_in_the_way = |key: &str| match if_exists {
+            IfExists::Refuse => is_there(key),
+            IfExists::Replace => kind.name(key) == Name::Foreign || kind.is_made_for_another(key),
+        };
+        let look = try_join(keys(&*store, is_in_the_way), optional(&*store, OWNER));
+        let (keys, owner) = look.await?;
         match if_exists {
-            IfExists::Refuse if owner.is_some() || keys.iter().any(is_there) => {
+            IfExists::Refuse if owner.is_some() || !keys.is_empty() => {
                 return Err(refusal(&*store, occupied(owner.as_deref())));
             }
             IfExists::Refuse => {}
-            IfExists::Replace => {
-                kind.refuse_foreign(&*store, &keys)?;
-                kind.refuse_others(&*store, &keys)?;
-            }
+            IfExists::Replace => kind.refuse(&*store, keys.first())?,
         }
         let mut run = Self::join(store, kind, format!("{:016x}", fastrand::u64(..)));
         let taken = run.take(owner, if_exists).await;
         run.or_release(taken).await?;
         let probe = run.made(&format!("{PROBE}-{}.txt", run.id));
-        let looks = try_join(super::keys(&*run.store), run.store.compares(&probe)).await;
-        let (keys, is_exclusive) = run.or_release(looks).await?;
-        run.is_exclusive = is_exclusive;
-        // Another run may have begun and finished since the folder was empty.
-        let is_theirs = |key: &&String| !matches!(kind.name(key), Name::Made(of, _) if of == run.id);
-        if if_exists == IfExists::Refuse && keys.iter().filter(is_theirs).any(is_there) {
-            run.or_release(Err::<(), _>(overtaken(&*run.store))).await?;
+        let compares = run.store.compares(&probe).await;
+        run.is_exclusive = run.or_release(compares).await?;
+        if if_exists == IfExists::Refuse {
+            // Another run may have begun and finished since the folder was empty.
+            let is_own = |key: &str| matches!(kind.name(key), Name::Made(of, _) if of == run.id);
+            let theirs = super::keys(&*run.store, |key| is_there(key) && !is_own(key)).await;
+            let is_empty = theirs.and_then(|keys| match keys.is_empty() {
+                true => Ok(()),
+                false => Err(overtaken(&*run.store)),
+            });
+            run.or_release(is_empty).await?;
         }
         Ok(run)
     }
@@ -92,12 +101,10 @@ impl Run {
 
     /// Works for a run that has begun elsewhere.
     pub fn join(store: Arc<dyn Store>, kind: &'static Kind, id: String) -> Self {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Run {
             store,
             kind,
             id,
-            host: host.trim().to_owned(),
             is_exclusive: true,
             files: Vec::new(),
         }
@@ -172,12 +179,13 @@ impl Run {
         let (working, finishing) = (self.owner(State::Working), self.owner(State::Finishing));
         self.swap(OWNER, Some(working), Some(finishing)).await?;
 
-        let mut keys = keys(&*self.store).await?;
+        let is_of_outputs = |key: &str| !matches!(self.kind.name(key), Name::Hidden | Name::Mark);
+        let mut keys = keys(&*self.store, is_of_outputs).await?;
         let theirs = |key: &String| matches!(self.kind.name(key), Name::Made(run, _) if run != self.id);
         if keys.iter().any(theirs) {
             self.look().await?;
             self.delete(keys.into_iter().filter(theirs).collect()).await?;
-            keys = super::keys(&*self.store).await?;
+            keys = super::keys(&*self.store, is_of_outputs).await?;
         }
         // Now there is nothing that other runs could copy, and all that they have copied is seen.
         self.kind.refuse_foreign(&*self.store, &keys)?;
@@ -266,7 +274,7 @@ impl Run {
             run: self.id.clone(),
             state,
             process: std::process::id(),
-            host: self.host.clone(),
+            host: HOST.trim().to_owned(),
         };
         serde_json::to_vec(&owner).unwrap_or_default().into()
     }
@@ -278,15 +286,14 @@ impl Kind {
         self.refuse(store, keys.iter().find(|key| self.name(key) == Name::Foreign))
     }
 
-    /// Fails if there is something that a run has made for an output of another kind.
-    fn refuse_others(&self, store: &dyn Store, keys: &[String]) -> Result<()> {
-        let is_other = |key: &&String| match self.name(key) {
+    /// Whether a run has made it for an output of another kind.
+    fn is_made_for_another(&self, key: &str) -> bool {
+        match self.name(key) {
             Name::Made(_, name) => {
                 !matches!(self.name(name), Name::Visible(_) | Name::Mark) && !name.starts_with(PROBE)
             }
             _ => false,
-        };
-        self.refuse(store, keys.iter().find(is_other))
+        }
     }
 
     fn refuse(&self, store: &dyn Store, foreign: Option<&String>) -> Result<()> {

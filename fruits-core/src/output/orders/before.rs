@@ -9,7 +9,7 @@ const FAILURES: &str = "_failures.jsonl";
 pub(super) async fn make(store: Arc<dyn Store>, task: Task, me: usize, told: Shared) -> Result<()> {
     let store = &*store;
     let is_mark = |key: &String| matches!(key.as_str(), SUCCESS | MANIFEST);
-    let found = keys(store).await?;
+    let found = keys(store, |_| true).await?;
     let mut rows = Vec::new();
     match task {
         Task::Plain | Task::Spark if found.is_empty() => {}
@@ -73,7 +73,7 @@ pub(super) async fn make(store: Arc<dyn Store>, task: Task, me: usize, told: Sha
         return Err(error);
     }
     store.put(FAILURES, failures).await?;
-    let found = keys(store).await?;
+    let found = keys(store, |_| true).await?;
     let is_file = |key: &String| manifest.files.iter().any(|file| file.name == *key);
     let is_claimed = optional(store, MANIFEST).await? == Some(json);
     if !is_claimed || !manifest.files.iter().all(|file| found.contains(&file.name)) {

@@ -9,6 +9,7 @@ mod play;
 mod runs;
 mod world;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
@@ -47,22 +48,32 @@ struct Told {
 type Shared = Arc<Mutex<Told>>;
 
 /// The protocol that is, and the one that was.
-fn today(store: Arc<dyn Store>, task: Task, me: usize, told: Shared) -> BoxFuture<'static, Result<()>> {
+fn today(store: View, task: Task, me: usize, told: Shared) -> BoxFuture<'static, Result<()>> {
     Box::pin(runs::make(store, task, me, told))
 }
 
-fn yesterday(store: Arc<dyn Store>, task: Task, me: usize, told: Shared) -> BoxFuture<'static, Result<()>> {
-    Box::pin(before::make(store, task, me, told))
+fn yesterday(store: View, task: Task, me: usize, told: Shared) -> BoxFuture<'static, Result<()>> {
+    Box::pin(before::make(Arc::new(store), task, me, told))
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+thread_local! {
+    /// A fingerprint of what the run that goes on at this moment has learned from listings.
+    static LEARNED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A run keeps no more of a listing than these names.
+pub(super) fn learned(keys: &[String]) {
+    LEARNED.set(world::hash(&(LEARNED.get(), keys)));
+}
+
 /// The name of the run that made the output before.
 const BEFORE: usize = 9;
 
-type Protocol = fn(Arc<dyn Store>, Task, usize, Shared) -> BoxFuture<'static, Result<()>>;
+type Protocol = fn(View, Task, usize, Shared) -> BoxFuture<'static, Result<()>>;
 
 /// The orders of some runs.
 #[derive(Debug, Default)]
@@ -175,21 +186,26 @@ fn befores(protocol: Protocol) -> [World; 2] {
     [World::default(), World::of(objects, 0)]
 }
 
-const PAIRS: [[Task; 2]; 10] = {
+/// Pairs of runs, and how often one may interrupt the other in the orders that are followed: any number of times, or as often as time allows.
+const PAIRS: [([Task; 2], usize); 10] = {
     use Task::{Other, Overwrite, Plain, Resume, Spark};
     [
-        [Plain, Plain],
-        [Plain, Overwrite],
-        [Plain, Resume],
-        [Plain, Other],
-        [Overwrite, Overwrite],
-        [Overwrite, Resume],
-        [Resume, Resume],
-        [Spark, Plain],
-        [Spark, Overwrite],
-        [Spark, Resume],
+        ([Plain, Plain], ALL),
+        ([Plain, Overwrite], ALL),
+        ([Plain, Resume], SOME),
+        ([Plain, Other], ALL),
+        ([Overwrite, Overwrite], ALL),
+        ([Overwrite, Resume], SOME),
+        ([Resume, Resume], SOME),
+        ([Spark, Plain], ALL),
+        ([Spark, Overwrite], SOME),
+        ([Spark, Resume], SOME),
     ]
 };
+const ALL: usize = usize::MAX;
+const SOME: usize = 1;
+/// The variable that asks for all orders of all pairs, which takes minutes.
+const VARIABLE: &str = "FRUITS_TEST_ORDERS";
 
 fn folder(before: &World) -> &'static str {
     match before.objects.is_empty() {
@@ -198,37 +214,27 @@ fn folder(before: &World) -> &'static str {
     }
 }
 
-/// How often a run may interrupt the other in the orders that are followed: since listings differ with each, all are too many. Of the first
-/// pair, they are not.
-const SWITCHES: usize = 2;
-/// The variable that sets another number, with kills in all pairs: by hand, for those who have time.
-const VARIABLE: &str = "FRUITS_TEST_SWITCHES";
-
-/// Orders of every pair, in an empty folder and in one with an output.
+/// Orders of every pair, in an empty folder and in one with an output; at one place of each, a run may be killed.
 #[test]
 fn orders_of_two_runs() {
     println!(
-        "{:10} {:22} {:>8} {:>8} {:>7} {:>6}",
-        "before", "runs", "moments", "orders", "kills", "s"
+        "{:10} {:22} {:>13} {:>8} {:>8} {:>7} {:>6}",
+        "before", "runs", "interruptions", "moments", "orders", "kills", "s"
     );
-    let by_hand: Option<usize> = std::env::var(VARIABLE).ok().and_then(|number| number.parse().ok());
+    let is_all = std::env::var(VARIABLE).is_ok_and(|orders| orders == "all");
     let befores = befores(today);
-    let cases = Mutex::new(befores.iter().flat_map(|before| PAIRS.map(|tasks| (before, tasks))));
+    let cases = Mutex::new(befores.iter().flat_map(|before| PAIRS.map(|pair| (before, pair))));
     let explore_next = || {
         let next = || cases.lock().unwrap().next();
-        while let Some((before, tasks)) = next() {
+        while let Some((before, (tasks, switches))) = next() {
             let start = Instant::now();
-            let found = match (by_hand, tasks == PAIRS[0]) {
-                (Some(switches), _) => explore(before, &tasks, switches, Trouble::Kills, today),
-                (None, true) => explore(before, &tasks, usize::MAX, Trouble::Kills, today),
-                // Tries at the same time have more orders.
-                (None, false) if tasks[0] == Task::Spark => explore(before, &tasks, 1, Trouble::Nothing, today),
-                (None, false) => explore(before, &tasks, SWITCHES, Trouble::Nothing, today),
-            };
+            let switches = if is_all { ALL } else { switches };
+            let found = explore(before, &tasks, switches, Trouble::Kills, today);
             println!(
-                "{:10} {:22} {:8} {:8.0e} {:7} {:6.1}",
+                "{:10} {:22} {:>13} {:8} {:8.0e} {:7} {:6.1}",
                 folder(before),
                 format!("{:?}, {:?}", tasks[0], tasks[1]),
+                if switches == ALL { "all" } else { "some" },
                 found.moments,
                 found.orders,
                 found.kills,

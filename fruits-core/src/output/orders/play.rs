@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, Waker};
 
-use super::world::{Answer, Failure, Request};
+use super::world::{Answer, Failure};
 use super::*;
 
 /// What happens next.
@@ -22,6 +22,9 @@ pub(super) enum Step {
     Kill(usize, bool),
 }
 
+/// What is known of a run that has ended.
+const GONE: &str = "gone";
+
 /// What may go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -34,14 +37,14 @@ pub(super) enum Trouble {
 /// Runs on a store, as far as they have come.
 pub(super) struct Play {
     pub(super) world: Arc<Mutex<World>>,
-    pub(super) runs: Vec<Option<BoxFuture<'static, Result<()>>>>,
-    pub(super) tasks: Vec<Task>,
-    pub(super) first: usize,
-    pub(super) told: Shared,
+    runs: Vec<Option<BoxFuture<'static, Result<()>>>>,
+    tasks: Vec<Task>,
+    first: usize,
+    told: Shared,
     /// Runs that were killed, or met what went wrong.
-    pub(super) troubled: BTreeSet<usize>,
-    pub(super) killed: BTreeSet<usize>,
-    pub(super) faults: usize,
+    troubled: BTreeSet<usize>,
+    killed: BTreeSet<usize>,
+    faults: usize,
     trouble: Trouble,
     protocol: Protocol,
     /// The run that went on last, and how often another one may.
@@ -62,10 +65,10 @@ impl Play {
         let told = Shared::default();
         told.lock().unwrap().ended = tasks.iter().map(|_| None).collect();
         let run = |(run, task): (usize, &Task)| -> Option<BoxFuture<'static, Result<()>>> {
-            let store = Arc::new(View {
+            let store = View {
                 world: world.clone(),
                 run,
-            });
+            };
             Some(protocol(store, *task, first + run, told.clone()))
         };
         let runs = tasks.iter().enumerate().map(run).collect();
@@ -93,30 +96,19 @@ impl Play {
         for (index, run) in self.runs.iter_mut().enumerate() {
             if let Some(future) = run {
                 fastrand::seed((self.first + index) as u64); // what a run draws does not depend on the others
-                if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+                let polled = future.as_mut().poll(&mut context);
+                match LEARNED.take() {
+                    0 => {}
+                    learned => self.world.lock().unwrap().learn(index, learned),
+                }
+                if let Poll::Ready(result) = polled {
                     self.told.lock().unwrap().ended[index] = Some(result);
                     *run = None;
-                    // What it has asked for and does not wait for.
-                    self.abandon(index);
+                    self.world.lock().unwrap().remember(index, GONE);
                     return self.go_on();
                 }
             }
         }
-    }
-
-    fn abandon(&mut self, run: usize) {
-        let mut world = self.world.lock().unwrap();
-        let waiting = std::mem::take(&mut world.waiting);
-        for waiting in waiting {
-            match waiting.run == run {
-                true => world.late.push(waiting.request),
-                false => world.waiting.push(waiting),
-            }
-        }
-        // What only reads changes nothing.
-        world
-            .late
-            .retain(|request| !matches!(request, Request::List | Request::Get(_)));
     }
 
     /// Lets runs be interrupted by others so often.
@@ -142,8 +134,7 @@ impl Play {
             }
         }
         if self.faults > 0 && self.trouble == Trouble::All {
-            let writes = |request: &Request| !matches!(request, Request::List | Request::Get(_));
-            for index in (0..world.waiting.len()).filter(|index| writes(&world.waiting[*index].request)) {
+            for index in (0..world.waiting.len()).filter(|index| world.waiting[*index].request.is_write()) {
                 steps.extend([Step::Lose(index), Step::Delay(index), Step::Repeat(index)]);
             }
         }
@@ -169,7 +160,7 @@ impl Play {
         match step {
             Step::Do(index) => {
                 let run = world.waiting[index].run;
-                if self.is_switch(run) {
+                if self.switches < usize::MAX && self.is_switch(run) {
                     self.switches -= 1;
                 }
                 self.last = Some(run);
@@ -202,8 +193,8 @@ impl Play {
                 let late = std::mem::take(&mut world.late);
                 drop(world);
                 self.runs[run] = None;
-                self.abandon(run);
                 let mut world = self.world.lock().unwrap();
+                world.remember(run, GONE);
                 for request in std::mem::replace(&mut world.late, late) {
                     if is_carried_out {
                         world.carry_out(&request);
@@ -230,13 +221,18 @@ impl Play {
     pub(super) fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.world.lock().unwrap().hash(&mut hasher);
-        let ended: Vec<bool> = self.told.lock().unwrap().ended.iter().map(Option::is_some).collect();
+        let told = self.told.lock().unwrap();
+        let ended: Vec<Option<bool>> = told.ended.iter().map(|end| end.as_ref().map(Result::is_ok)).collect();
+        let written: BTreeSet<&String> = told.written.iter().collect();
+        // Where any number of interruptions is possible, it does not matter who went on last.
+        let last = self.last.filter(|_| self.switches < usize::MAX);
         (
             ended,
+            written,
             &self.killed,
             &self.troubled,
             self.faults,
-            self.last,
+            last,
             self.switches,
         )
             .hash(&mut hasher);

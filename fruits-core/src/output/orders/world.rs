@@ -25,6 +25,12 @@ pub enum Request {
     Delete(String),
 }
 
+impl Request {
+    pub fn is_write(&self) -> bool {
+        !matches!(self, Request::List | Request::Get(_))
+    }
+}
+
 /// What it answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Answer {
@@ -119,7 +125,10 @@ impl World {
             waker,
         } = self.waiting.remove(index);
         let mut hasher = DefaultHasher::new();
-        (request, &answer).hash(&mut hasher);
+        match &answer {
+            Answer::Keys(_) => request.hash(&mut hasher), // what matters of them, the run says itself
+            answer => (request, answer).hash(&mut hasher),
+        }
         let (before, now) = self.histories[run];
         let now = now.wrapping_add(hasher.finish()); // in whatever order they came
         self.histories[run] = match self.waiting.iter().any(|waiting| waiting.run == run) {
@@ -128,6 +137,17 @@ impl World {
         };
         self.answers.insert(ticket, answer);
         waker.wake();
+    }
+
+    /// A run knows nothing but this.
+    pub fn remember(&mut self, run: usize, what: impl Hash) {
+        self.histories[run] = (hash(&what), 0);
+    }
+
+    /// It has learned something besides.
+    pub fn learn(&mut self, run: usize, what: u64) {
+        let (before, now) = self.histories[run];
+        self.histories[run] = (hash(&(before, what)), now);
     }
 
     /// What tells this moment from others.
@@ -145,7 +165,7 @@ impl World {
     }
 }
 
-fn hash(value: &impl Hash) -> u64 {
+pub fn hash(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
@@ -167,6 +187,12 @@ impl std::fmt::Debug for View {
 impl View {
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
+    }
+
+    /// What the run has asked before does not matter any more, but for this.
+    pub fn knows(&self, what: impl Hash) {
+        super::LEARNED.take();
+        self.world().remember(self.run, what);
     }
 
     fn ask(&self, request: Request) -> Asked {
@@ -220,6 +246,19 @@ impl Future for Asked {
         match world.answers.remove(&self.ticket) {
             Some(answer) => Poll::Ready(answer),
             None => Poll::Pending,
+        }
+    }
+}
+
+/// Whoever has asked does not wait any more. What only reads changes nothing then.
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let mut world = self.view.world();
+        if let Some(index) = world.waiting.iter().position(|waiting| waiting.ticket == self.ticket) {
+            let request = world.waiting.remove(index).request;
+            if request.is_write() {
+                world.late.push(request);
+            }
         }
     }
 }
