@@ -63,7 +63,7 @@ def test_mistakes_are_sentences(features_of, tmp_path, monkeypatch):
 
     out = tmp_path / "out"
     assert "No such file" in says("features", tmp_path / "missing", "--out", out)
-    assert "no .jpg" in says("features", tmp_path, "--out", out)
+    assert "no photo in it" in says("features", tmp_path, "--out", out)
     assert "gs:// locations" in says("features", "gs://bucket/photos", "--out", out)
     assert "not empty" in says("features", SAMPLE, "--out", features_of(SAMPLE))
     assert "No such file" in says("pca", tmp_path / "missing", "--out", out)

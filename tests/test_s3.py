@@ -144,7 +144,7 @@ def test_resume_computes_what_is_new_or_changed(tmp_path):
     shutil.copy(SAMPLE / "Lemon" / "view-01.jpg", photos / "Kiwi" / "view-03a.jpg")  # new
     (photos / "Kiwi" / "view-07.jpg").unlink()
     shutil.copy(SAMPLE / "Lemon" / "view-02.jpg", photos / "Kiwi" / "bad.jpg")  # mended
-    (out / ".fruits-aB3xYz").write_text("by a killed run")
+    (out / ".fruits-temporary-aB3xYz").write_text("by a killed run")
     resume(14, 0)
     for index in out.glob("_index/*.json"):
         index.write_text(index.read_text().replace('"weights_sha256":"', '"weights_sha256":"0'))

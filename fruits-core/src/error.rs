@@ -163,10 +163,28 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.0.subject.is_empty() {
-            write!(f, "{}: ", self.0.subject)?;
+            write!(f, "{}: ", printable(&self.0.subject))?;
         }
-        write!(f, "{}: {}", self.0.step, self.0.message)
+        write!(f, "{}: {}", self.0.step, printable_lines(&self.0.message))
     }
+}
+
+/// A name from outside as it may be printed: control characters are shown, not sent, so that none forges a line or steers a terminal.
+pub(crate) fn printable(name: &str) -> String {
+    name.chars()
+        .fold(String::with_capacity(name.len()), |mut printable, c| {
+            match c.is_control() {
+                true => printable.extend(c.escape_default()),
+                false => printable.push(c),
+            }
+            printable
+        })
+}
+
+/// Text of several lines, in which nothing but these is left of control characters.
+pub(crate) fn printable_lines(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(printable).collect();
+    lines.join("\n")
 }
 
 /// The same sentence as [`Display`](fmt::Display): this is what a notebook prints when a cell ends in an error.

@@ -7,6 +7,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::pixels::Decoding;
 
 /// What a network is. It is written beside its features; a run takes over the features of another run only if all of it is the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct Model {
     pub weights_sha256: String,
     /// What happens to a photo before the network sees it, for people.
     pub preprocessing: String,
+    /// How photos are decoded for it.
+    #[serde(default)]
+    pub decoding: Decoding,
     /// Width and height of the pixels that it takes.
     pub side: u32,
     /// Features of a photo.
@@ -29,7 +33,7 @@ pub struct Model {
 /// use std::sync::Arc;
 ///
 /// use fruits_core::extractor::{FeatureExtractor, Model};
-/// use fruits_core::pixels::RgbImage;
+/// use fruits_core::pixels::{Decoding, RgbImage};
 /// use fruits_core::{ImageFolder, Result, ndarray::Array2};
 ///
 /// /// The mean of red, green and blue.
@@ -52,6 +56,7 @@ pub struct Model {
 ///     name: "mean colour".to_owned(),
 ///     weights_sha256: String::new(),
 ///     preprocessing: "RGB, Pillow bicubic to 32x32".to_owned(),
+///     decoding: Decoding::default(),
 ///     side: 32,
 ///     features: 3,
 /// }));

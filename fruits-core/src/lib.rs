@@ -60,7 +60,7 @@ pub use extract::{Extraction, Progress};
 pub use extractor::FeatureExtractor;
 pub use features::Features;
 pub use figure::{ContactSheet, Explorer, Figure};
-pub use folder::{ImageFolder, Photo};
+pub use folder::{ImageFolder, Photo, Survey};
 pub use mobilenet::MobileNetV2;
 pub use notebook::Show;
 pub use output::IfExists;

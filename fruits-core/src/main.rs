@@ -9,6 +9,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use fruits_core::figure::THRESHOLDS;
 use fruits_core::mobilenet::Precision;
+use fruits_core::pixels::{Decoding, Limits};
 use fruits_core::{ErrorKind, Extraction, Features, IfExists, MobileNetV2, Pca, Report, Result};
 use serde_json::{Value, json};
 
@@ -51,7 +52,7 @@ enum Command {
 
 #[derive(Args)]
 struct FeaturesArgs {
-    /// Location of photos (.jpg, .jpeg, .png) in folders named by label
+    /// Location of photos in folders named by label: JPEG, PNG, WebP, GIF, BMP and TIFF
     source: String,
     #[command(flatten)]
     output: Output,
@@ -68,6 +69,22 @@ struct FeaturesArgs {
     /// Stop with an error when more photos than this fail [default: never]
     #[arg(long, value_name = "N")]
     max_failures: Option<usize>,
+    /// Take only the files with these endings, such as jpg,png [default: those of all photos]
+    #[arg(long, value_name = "ENDINGS", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Turn photos as their EXIF orientation says, as Pillow's ImageOps.exif_transpose does
+    #[arg(long)]
+    upright: bool,
+    /// Decode large JPEGs to a half, a quarter or an eighth of their size, as Pillow's draft("RGB", (448, 448)): faster, and not quite
+    /// the same features
+    #[arg(long)]
+    draft: bool,
+    /// Width times height of a photo at most; a larger one fails
+    #[arg(long, value_name = "N", default_value_t = Limits::default().pixels)]
+    max_pixels: u64,
+    /// Bytes of a photo's file at most; a larger one fails
+    #[arg(long, value_name = "N", default_value_t = Limits::default().bytes)]
+    max_bytes: u64,
     /// Numbers that the network multiplies: f32 gives Keras' features to 2e-4; bf16 is faster where the processor has it, and gives features
     /// of nearly the same direction
     #[arg(long, value_parser = PossibleValuesParser::new(["f32", "bf16"]), default_value = "f32")]
@@ -189,7 +206,16 @@ async fn features(args: FeaturesArgs) -> Result<()> {
         "bf16" => Precision::Bf16,
         _ => Precision::F32,
     })?;
-    let mut extraction = Extraction::open(&args.source, &model)?.checkpoint(Duration::from_secs(args.checkpoint));
+    let model = model.with_decoding(Decoding {
+        upright: args.upright,
+        draft: args.draft,
+    });
+    let mut extraction = Extraction::open_only(&args.source, &args.only, &model)?
+        .checkpoint(Duration::from_secs(args.checkpoint))
+        .limits(Limits {
+            bytes: args.max_bytes,
+            pixels: args.max_pixels,
+        });
     if std::io::stderr().is_terminal() {
         extraction = extraction.show_progress();
     }
@@ -206,8 +232,15 @@ async fn features(args: FeaturesArgs) -> Result<()> {
 
     let (elapsed, rate) = (manifest.timings.elapsed, manifest.photos_per_second());
     let speed = rate.map_or(String::new(), |rate| format!(", {rate:.1} photos/s"));
+    let left_out = match manifest.survey.left_out_files() {
+        0 => String::new(),
+        files => format!(", {files} files left out"),
+    };
+    for sentence in manifest.survey.sentences() {
+        say(sentence);
+    }
     say(format!(
-        "{} photos with features ({} from an earlier run), {} failures, {elapsed:.1} s{speed}: {}",
+        "{} photos with features ({} from an earlier run), {} failures{left_out}, {elapsed:.1} s{speed}: {}",
         manifest.photos, manifest.reused, manifest.failures, args.output.out
     ));
     if args.output.json {
@@ -215,6 +248,8 @@ async fn features(args: FeaturesArgs) -> Result<()> {
             "photos": manifest.photos,
             "reused": manifest.reused,
             "failures": manifest.failures,
+            "left_out": manifest.survey.left_out_files(),
+            "warnings": manifest.survey.warnings,
             "photos_per_second": rate,
             "seconds": elapsed,
             "out": args.output.out,

@@ -70,6 +70,7 @@ impl Report {
                         (PreEscaped(sheet.html()))
                     }
                     (failures(features))
+                    (notes(features))
                     (provenance(features))
                 }
             }
@@ -161,6 +162,19 @@ fn failures(features: &Features) -> Markup {
     }
 }
 
+/// What was left out, and labels that may not be as people mean them.
+fn notes(features: &Features) -> Markup {
+    let sentences = features.manifest().survey.sentences();
+    html! {
+        @if !sentences.is_empty() {
+            section {
+                h2 { "The folder" }
+                ul { @for sentence in sentences { li { (sentence) } } }
+            }
+        }
+    }
+}
+
 fn provenance(features: &Features) -> Markup {
     let manifest = features.manifest();
     let seconds = |seconds: f64| format!("{seconds:.2} s");
@@ -169,7 +183,7 @@ fn provenance(features: &Features) -> Markup {
             h2 { "How it was made" }
             dl {
                 dt { "Network" } dd { (manifest.model.name) ", weights SHA-256 " code { (manifest.model.weights_sha256) } }
-                dt { "Pixels" } dd { (manifest.model.preprocessing) }
+                dt { "Pixels" } dd { (manifest.model.preprocessing) "; photos " (manifest.model.decoding) }
                 dt { "Time" } dd {
                     (seconds(manifest.timings.elapsed)) " in all; network " (seconds(manifest.timings.infer))
                     ", decoding " (seconds(manifest.timings.decode)) " (sums over threads), waiting for bytes "

@@ -1,7 +1,10 @@
 //! Files that lie, are cut off or damaged: each is pixels or an error, soon and in little memory, and never a panic.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use fruits_core::ErrorKind;
 use fruits_core::pixels::{Limits, RgbImage, decode, network_input, resize};
 use proptest::prelude::*;
@@ -29,9 +32,26 @@ fn jpeg(pixels: &RgbImage, set: impl FnOnce(&mut Compressor) -> turbojpeg::Resul
 }
 
 fn png(pixels: &RgbImage) -> Vec<u8> {
-    let mut file = std::io::Cursor::new(Vec::new());
-    pixels.write_to(&mut file, image::ImageFormat::Png).unwrap();
-    file.into_inner()
+    let chunk = |name: &[u8; 4], content: &[u8]| {
+        let named = [&name[..], content].concat();
+        let crc = crc32(&named).to_be_bytes();
+        [&(content.len() as u32).to_be_bytes()[..], &named, &crc].concat()
+    };
+    let (width, height) = (pixels.width().to_be_bytes(), pixels.height().to_be_bytes());
+    let header = [&width[..], &height, &[8, 2, 0, 0, 0]].concat();
+    // Each row begins with its filter: none.
+    let rows = pixels.as_raw().chunks(pixels.width() as usize * 3);
+    let rows: Vec<u8> = rows.flat_map(|row| [&[0], row].concat()).collect();
+    let mut data = ZlibEncoder::new(Vec::new(), Compression::default());
+    data.write_all(&rows).unwrap();
+    let data = chunk(b"IDAT", &data.finish().unwrap());
+    [
+        b"\x89PNG\r\n\x1a\n".to_vec(),
+        chunk(b"IHDR", &header),
+        data,
+        chunk(b"IEND", b""),
+    ]
+    .concat()
 }
 
 /// Peak memory of this process, where the kernel tells.
@@ -51,11 +71,13 @@ fn cut_at_every_byte() {
         ("png", png(&small)),
     ];
     for (name, file) in files {
-        assert!(network_input(&file, &Limits::default()).is_ok(), "{name}");
+        let whole = network_input(&file, &Limits::default()).unwrap();
         let (mut slowest, mut accepted) = (Duration::ZERO, Vec::new());
         for length in 0..file.len() {
             let start = Instant::now();
-            if network_input(&file[..length], &Limits::default()).is_ok() {
+            if let Ok(pixels) = network_input(&file[..length], &Limits::default()) {
+                // Without its end mark and checksums a picture may still be whole, but not without its data.
+                assert!(pixels == whole, "{name}, the first {length} bytes");
                 accepted.push(file.len() - length);
             }
             slowest = slowest.max(start.elapsed());
@@ -65,8 +87,6 @@ fn cut_at_every_byte() {
             file.len(),
             peak_memory()
         );
-        // Without its end mark a picture may still be whole, but not without its data.
-        assert!(accepted.iter().all(|&missing| missing <= 16), "{name}: {accepted:?}");
     }
 }
 
@@ -87,11 +107,8 @@ fn headers_that_lie_about_the_size() {
         "65535x65535, which libjpeg refuses by itself"
     );
     assert_eq!(kind(&sized([0xff, 0, 0xff, 0])), ErrorKind::TooLarge, "65280x65280");
-    assert_eq!(
-        kind(&sized([0x20, 0, 0x20, 0])),
-        ErrorKind::Invalid,
-        "8192x8192 in 3 KB"
-    );
+    // 8192x8192 in 3 KB: behind the data comes the end, so Pillow takes what is missing for grey.
+    assert!(network_input(&sized([0x20, 0, 0x20, 0]), &Limits::default()).is_ok());
     assert_eq!(kind(&sized([0, 0, 0, 100])), ErrorKind::Invalid);
     assert_eq!(kind(&sized([0, 100, 0, 0])), ErrorKind::Invalid);
 
@@ -126,9 +143,10 @@ fn what_is_no_photo() {
     let kind = |file: &[u8]| network_input(file, &Limits::default()).unwrap_err().kind();
     assert_eq!(kind(b""), ErrorKind::Invalid);
     assert_eq!(kind(b"<!doctype html><title>404</title>"), ErrorKind::Unsupported);
+    assert_eq!(kind(b"\0\0\0\x18ftypheic\0\0\0\0"), ErrorKind::Unsupported);
     assert_eq!(
         kind(b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xff\x0bNETSCAPE2.0"),
-        ErrorKind::Unsupported
+        ErrorKind::Invalid
     );
     assert_eq!(kind(b"\xff\xd8\xff\xd9"), ErrorKind::Invalid);
     assert_eq!(kind(b"\x89PNG\r\n\x1a\n"), ErrorKind::Invalid);

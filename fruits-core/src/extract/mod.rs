@@ -16,10 +16,10 @@ use ndarray::Array2;
 use polars::prelude::DataFrame;
 use tokio::sync::mpsc;
 
-use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use crate::error::{Error, ErrorKind, Failure, Result, Step, printable};
 use crate::extractor::FeatureExtractor;
 use crate::features::{self, Earlier, Features, FeaturesWriter, Manifest, ROWS_PER_PART};
-use crate::folder::{self, ImageFolder, Photo};
+use crate::folder::{self, Census, ImageFolder, Photo, Survey};
 use crate::output::IfExists;
 use crate::pixels::Limits;
 use crate::store::{self, Store};
@@ -53,6 +53,7 @@ pub struct Extraction {
     store: Arc<dyn Store>,
     photos: BoxStream<'static, Result<Photo>>,
     found: Arc<Found>,
+    met: Met,
     failures: Vec<Failure>,
     model: Arc<dyn FeatureExtractor>,
     limits: Limits,
@@ -67,6 +68,21 @@ pub struct Extraction {
 struct Found {
     photos: AtomicUsize,
     is_complete: AtomicBool,
+}
+
+/// What listing has met, as far as it is.
+enum Met {
+    Now(Arc<Census>),
+    Before(Survey),
+}
+
+impl Met {
+    fn survey(&self) -> Survey {
+        match self {
+            Met::Now(census) => census.survey(),
+            Met::Before(survey) => survey.clone(),
+        }
+    }
 }
 
 impl ImageFolder {
@@ -90,6 +106,7 @@ impl ImageFolder {
             self.store().clone(),
             photos,
             found.into(),
+            Met::Before(self.survey().clone()),
             self.failures().to_vec(),
             Arc::new(model.clone()),
         )
@@ -103,13 +120,26 @@ impl Extraction {
     /// # Errors
     /// As [`store::open`]. A location that does not exist, or holds no photo, is an error when it runs.
     pub fn open<M: FeatureExtractor + Clone + 'static>(location: &str, model: &M) -> Result<Self> {
+        Self::open_only(location, &[""; 0], model)
+    }
+
+    /// As [`open`](Self::open), but photos are only the files with these endings, such as `["jpg", "png"]`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`ErrorKind::Invalid`] if no photo has such an ending.
+    pub fn open_only<M: FeatureExtractor + Clone + 'static>(
+        location: &str,
+        endings: &[impl AsRef<str>],
+        model: &M,
+    ) -> Result<Self> {
         let store = store::open(location)?;
+        let census = Arc::new(Census::new(store.uri(""), endings)?);
         let found = Arc::new(Found::default());
         let (sender, photos) = mpsc::channel(PHOTOS_AHEAD);
         let list = {
-            let (store, found) = (store.clone(), found.clone());
+            let (store, found, census) = (store.clone(), found.clone(), census.clone());
             async move {
-                let mut listing = folder::photos(&store);
+                let mut listing = folder::photos(&store, &census);
                 while let Some(photo) = listing.next().await {
                     found.photos.fetch_add(1, Ordering::Relaxed);
                     if sender.send(photo).await.is_err() {
@@ -127,6 +157,7 @@ impl Extraction {
             store,
             photos.flatten().boxed(),
             found,
+            Met::Now(census),
             Vec::new(),
             Arc::new(model.clone()),
         ))
@@ -143,13 +174,21 @@ impl Extraction {
             photos: count.into(),
             is_complete: true.into(),
         };
-        Self::new(store, photos, found.into(), Vec::new(), Arc::new(model))
+        Self::new(
+            store,
+            photos,
+            found.into(),
+            Met::Before(Survey::default()),
+            Vec::new(),
+            Arc::new(model),
+        )
     }
 
     fn new(
         store: Arc<dyn Store>,
         photos: BoxStream<'static, Result<Photo>>,
         found: Arc<Found>,
+        met: Met,
         failures: Vec<Failure>,
         model: Arc<dyn FeatureExtractor>,
     ) -> Self {
@@ -157,6 +196,7 @@ impl Extraction {
             store,
             photos,
             found,
+            met,
             failures,
             model,
             limits: Limits::default(),
@@ -249,7 +289,10 @@ impl Extraction {
     async fn look(&mut self) -> Result<()> {
         match self.photos.next().await {
             Some(Err(error)) if store::is_about_all(&*self.store, &error) => Err(error),
-            None if self.failures.is_empty() => Err(folder::no_photo(self.store.uri(""))),
+            None if self.failures.is_empty() => Err(match &self.met {
+                Met::Now(census) => census.no_photo(),
+                Met::Before(_) => Error::new(ErrorKind::NotFound, Step::List, self.store.uri(""), "there is no photo"),
+            }),
             first => {
                 let rest = std::mem::replace(&mut self.photos, stream::empty().boxed());
                 self.photos = stream::iter(first).chain(rest).boxed();
@@ -371,6 +414,7 @@ impl Extraction {
             reused: progress.reused,
             failures: failures.len(),
             is_partial,
+            survey: self.met.survey(),
             parts: Vec::new(),
             timings: pipeline.clocks.timings(start.elapsed()),
         };
@@ -391,6 +435,7 @@ fn check(failures: &[Failure], limit: usize) -> Result<()> {
         Some(last) if failures.len() > limit => {
             let count = failures.len();
             let Failure { path, step, message } = last;
+            let path = printable(path);
             let message = format!("{count} photos failed, {limit} are accepted; the last: {path}: {step}: {message}");
             Err(Error::new(
                 ErrorKind::TooManyFailures,

@@ -173,9 +173,10 @@ impl Pipeline {
         let _permit = self.decoders.acquire().await;
         let pipeline = self.clone();
         let work = move || {
+            let model = pipeline.model.model();
             let idle = pipeline.idle.take();
             let mut preprocessor =
-                idle.unwrap_or_else(|| Preprocessor::new(pipeline.model.model().side, pipeline.limits));
+                idle.unwrap_or_else(|| Preprocessor::new(model.side, model.decoding, pipeline.limits));
             let memory = pipeline.memory.take().unwrap_or_default();
             let pixels = pipeline.clocks.decode.time(|| preprocessor.run(&bytes, memory));
             pipeline.idle.put(preprocessor);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
 use crate::extractor::Model;
-use crate::folder;
+use crate::folder::{self, Survey};
 use crate::output::{self, Finished, IfExists};
 use crate::store::{self, Store};
 use crate::table;
@@ -42,6 +42,9 @@ pub struct Manifest {
     /// Whether a deadline passed before all photos were done, or these are some rows of others.
     #[serde(default)]
     pub is_partial: bool,
+    /// What was left out, and labels that may not be as people mean them.
+    #[serde(default)]
+    pub survey: Survey,
     /// Files of the table, in the order of their rows.
     pub parts: Vec<Part>,
     /// Where the time went.

@@ -272,9 +272,9 @@ mod tests {
             assert_eq!(KIND.name(name), Name::Mark, "{name}");
         }
         for name in [
-            ".fruits-aB3xYz",
-            "features/.fruits-aB3xYz",
-            "_runs/0123456789abcdef/features/.fruits-aB3xYz",
+            ".fruits-temporary-aB3xYz",
+            "features/.fruits-temporary-aB3xYz",
+            "_runs/0123456789abcdef/features/.fruits-temporary-aB3xYz",
         ] {
             assert_eq!(KIND.name(name), Name::Temporary, "{name}");
         }
@@ -284,6 +284,7 @@ mod tests {
             "Thumbs.db",
             ".ipynb_checkpoints/a.ipynb",
             ".fruits-notes/mine.txt",
+            ".fruits-basket",
         ] {
             assert_eq!(KIND.name(name), Name::Hidden, "{name}");
         }

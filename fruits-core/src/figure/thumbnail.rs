@@ -6,7 +6,7 @@ use image::RgbImage;
 use turbojpeg::{Image, PixelFormat, Subsamp};
 
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::pixels::{Limits, decode, resize};
+use crate::pixels::{self, Limits};
 use crate::store::{Length, Store};
 
 const QUALITY: i32 = 85;
@@ -33,18 +33,11 @@ pub(super) async fn small(store: &dyn Store, path: &str, side: u32) -> Result<Rg
     let bytes = store
         .get(key.ok_or_else(elsewhere)?, Length::AtMost(limits.bytes))
         .await?;
-    let work = move || Ok(fit(&decode(&bytes, &limits)?, side));
+    let work = move || pixels::thumbnail(&bytes, limits, side);
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|panic| Err(Error::from_source(Step::Draw, "", std::io::Error::other(panic))))
         .map_err(|error| error.about(path))
-}
-
-fn fit(photo: &RgbImage, side: u32) -> RgbImage {
-    let (width, height) = photo.dimensions();
-    let scale = f64::from(side) / f64::from(width.max(height));
-    let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-    resize(photo, scaled(width), scaled(height))
 }
 
 /// A picture as a JPEG in a `data:` URI.

@@ -21,7 +21,7 @@ use ndarray::Array2;
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extractor::{FeatureExtractor, Model};
-use crate::pixels::SIDE;
+use crate::pixels::{Decoding, SIDE};
 use engine::{Engine, engine};
 pub use network::{ConvNorm, InvertedResidual, Network};
 pub use weights::{IMAGENET_SHA256, WEIGHTS_FILE, WEIGHTS_VARIABLE};
@@ -102,6 +102,7 @@ impl MobileNetV2 {
                 name: NAME.to_owned(),
                 weights_sha256,
                 preprocessing: "RGB, Pillow bicubic to 224x224, x / 127.5 - 1".to_owned(),
+                decoding: Decoding::default(),
                 side: SIDE,
                 features: FEATURES,
             },
@@ -124,6 +125,12 @@ impl MobileNetV2 {
         };
         (self.engine, self.model.name) = (engine, name);
         Ok(self)
+    }
+
+    /// The same network for photos that are decoded otherwise. Features of both are not mixed by a resumed run.
+    pub fn with_decoding(mut self, decoding: Decoding) -> Self {
+        self.model.decoding = decoding;
+        self
     }
 
     /// SHA-256 of the weights' file, in hexadecimal.

@@ -11,12 +11,12 @@ use maud::{Markup, PreEscaped, html};
 use polars::prelude::{Column, DataFrame, PolarsError, Series};
 use tokio::runtime::RuntimeFlavor;
 
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Failure, Result, printable_lines};
 use crate::features::{Features, Manifest};
 use crate::figure::scree::percent;
 use crate::figure::thumbnail::thumbnail;
 use crate::figure::{ContactSheet, Explorer, Figure, THRESHOLDS};
-use crate::folder::ImageFolder;
+use crate::folder::{ImageFolder, Survey};
 use crate::mobilenet::MobileNetV2;
 use crate::pca::Pca;
 use crate::report::Report;
@@ -57,8 +57,10 @@ impl ImageFolder {
                 }
             }
             (failures(self.failures()))
+            (notes(self.survey()))
         };
-        emit(page, &format!("{shape}\n{text}"));
+        let notes = self.survey().sentences().join("\n");
+        emit(page, &format!("{shape}\n{text}{notes}"));
     }
 }
 
@@ -86,8 +88,9 @@ impl Features {
             .iter()
             .map(async |&row| thumbnail(store.as_deref()?, paths[row], SIDE).await.ok());
         let pictures = wait(join_all(pictures)).unwrap_or_else(|| vec![None; rows.len()]);
-        let page = html! { p { (shape) } (table(&shown, &pictures)) (failures(self.failures())) };
-        emit(page, &format!("{shape}\n{shown}"));
+        let page = html! { p { (shape) } (table(&shown, &pictures)) (failures(self.failures())) (notes(&self.manifest().survey)) };
+        let notes = self.manifest().survey.sentences().join("\n");
+        emit(page, &format!("{shape}\n{shown}\n{notes}"));
     }
 }
 
@@ -216,6 +219,11 @@ fn failures(failures: &[Failure]) -> Markup {
     }
 }
 
+/// What people should know of a folder.
+fn notes(survey: &Survey) -> Markup {
+    html! { @for sentence in survey.sentences() { p { (sentence) } } }
+}
+
 /// Waits for a future where no `await` is possible, in a cell that may itself be awaited; nothing if that takes too long.
 fn wait<T>(work: impl Future<Output = T>) -> Option<T> {
     let work = async { tokio::time::timeout(PATIENCE, work).await.ok() };
@@ -235,7 +243,7 @@ fn wait<T>(work: impl Future<Output = T>) -> Option<T> {
 fn emit(page: Markup, text: &str) {
     for (mime, content) in [("text/html", page.into_string().as_str()), ("text/plain", text)] {
         // A name from outside must not be able to end the block and begin one of its own.
-        let content = content.replace("EVCXR_", "EVCXR-");
+        let content = printable_lines(content).replace("EVCXR_", "EVCXR-");
         println!("EVCXR_BEGIN_CONTENT {mime}\n{content}\nEVCXR_END_CONTENT");
     }
 }

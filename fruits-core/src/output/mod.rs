@@ -36,7 +36,7 @@
 //! fail if the content has changed; what is deleted by name has a run's name, and no run writes another's; and all that readers see is copied
 //! from `_runs/RUN/`, which the new owner empties before it touches anything, so that late copies fail. What is to vanish is listed before the
 //! look at the owner, so it holds nothing that came after; and the marks are read after the list, so that a copy whose source has
-//! vanished already is seen. `orders` tries this, and finds the faults of the protocol that was.
+//! vanished already is seen. `orders` tries this, in all orders of two runs, and finds the faults of the protocol that was.
 //!
 //! What it does not cover: two slow requests of one run, of which one puts a file into `_runs/` again and the other copies it (nothing sends
 //! requests again after an answer, so both have to be thought lost, and arrive long after); a service that has read the source of a copy, and
@@ -50,7 +50,8 @@
 //!
 //! Who knows the protocol reads `_SUCCESS`, the manifest, which has to name the same run, and the files by their names and hashes: what
 //! comes is what one run wrote, or an error. Who does not, such as `pandas.read_parquet("out/features")`, finds no table there before the first run
-//! finishes; the tables of one run after that; and while another run replaces them, which takes a request a file, some of either.
+//! begins to finish; the tables of one run when it has; and in between, which takes a request a file, some of them, or of either run. Who is
+//! killed just then leaves it so: that `_SUCCESS` is missing says it.
 
 #[cfg(test)]
 mod orders;
@@ -242,6 +243,13 @@ pub(crate) async fn open<T: DeserializeOwned>(store: &dyn Store) -> Result<Finis
 async fn optional(store: &dyn Store, key: &str) -> Result<Option<Bytes>> {
     match store.get(key, Length::AtMost(MAX_FILE)).await {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::Io => {
+            let message = format!(
+                "{}; if that stays so, it is damaged: delete it, and --overwrite",
+                error.message()
+            );
+            Err(Error::new(ErrorKind::Io, Step::Read, error.subject(), message))
+        }
         content => content.map(Some),
     }
 }

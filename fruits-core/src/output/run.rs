@@ -63,7 +63,11 @@ impl Run {
                 return Err(refusal(&*store, occupied(owner.as_deref())));
             }
             IfExists::Refuse => {}
-            IfExists::Replace => kind.refuse(&*store, keys.first())?,
+            IfExists::Replace => {
+                let is_ours = |owner: &Bytes| serde_json::from_slice::<Owner>(owner).is_ok();
+                let foreign = owner.as_ref().filter(|owner| !is_ours(owner)).map(|_| OWNER.to_owned());
+                kind.refuse(&*store, keys.first().or(foreign.as_ref()))?;
+            }
         }
         let mut run = Self::join(store, kind, format!("{:016x}", fastrand::u64(..)));
         let taken = run.take(owner, if_exists).await;

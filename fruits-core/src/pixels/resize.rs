@@ -4,222 +4,138 @@
 //! shrinks, the filter widens so that every input pixel counts. Weights are rounded to integers of 22 fractional bits, and each pass
 //! rounds and clips to 8 bits. Doing the same sums in integers gives the same bytes. (`src/libImaging/Resample.c` of Pillow.)
 
-use std::ops::Range;
-
 use super::RgbImage;
-
-const CHANNELS: usize = 3;
-/// Fractional bits of a weight: 32 bits less 8 for the pixel and 2 for the filter's overshoot.
-const PRECISION_BITS: u32 = 32 - 8 - 2;
-/// Half the width of the cubic filter, in pixels of the larger of both images.
-const SUPPORT: f64 = 2.0;
-/// The parameter of the cubic filter.
-const A: f64 = -0.5;
+use super::along_rows::RowFilter;
+use super::rows::{CHANNELS, Rows, give};
+use super::weights::{HALF, Weights, clip};
 
 /// Resizes to `width` x `height` with Pillow's default filter. The result equals `image.resize((width, height))` byte for byte.
 ///
 /// # Panics
 /// If a side of either image is zero.
 pub fn resize(image: &RgbImage, width: u32, height: u32) -> RgbImage {
-    Resizer::new(width, height).resize(image, RgbImage::default())
+    assert!(image.width() > 0 && image.height() > 0);
+    let mut resizer = Resizer::new(Target::Exactly(width, height));
+    give(image, &mut resizer);
+    resizer.finish(RgbImage::default())
 }
 
-/// Resizes one image after the other to the same size.
-pub(super) struct Resizer {
-    width: u32,
-    height: u32,
-    /// Those used last, along rows and along columns.
-    rows: Weights,
-    columns: Weights,
-    /// The image between the passes.
-    between: RgbImage,
+/// The size that a photo gets.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Target {
+    Exactly(u32, u32),
+    /// The larger side gets this length, the other one what keeps the shape.
+    Within(u32),
 }
+
+impl Target {
+    fn of(self, width: u32, height: u32) -> (u32, u32) {
+        match self {
+            Target::Exactly(width, height) => (width, height),
+            Target::Within(side) => {
+                let scale = f64::from(side) / f64::from(width.max(height));
+                let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
+                (scaled(width), scaled(height))
+            }
+        }
+    }
+}
+
+/// Resizes one photo after the other while its rows come. Unless it is very high, it never is in memory as a whole.
+pub(super) struct Resizer {
+    target: Target,
+    /// Those used last, along rows and along columns.
+    along_rows: Weights,
+    along_columns: Weights,
+    row_filter: RowFilter,
+    input: (u32, u32),
+    output: (u32, u32),
+    /// Whether rows get their new width as they come.
+    is_rows_first: bool,
+    /// The rows that came, in their new width or not.
+    rows: Vec<u8>,
+}
+
+/// Bytes that a resizer keeps between photos: those of 20 million pixels.
+const MAX_KEPT: usize = 60_000_000;
+/// Weights that it keeps: those of the longest JPEG.
+const MAX_KEPT_SIDE: u32 = 65_535;
 
 impl Resizer {
-    pub fn new(width: u32, height: u32) -> Self {
-        assert!(width > 0 && height > 0);
+    pub fn new(target: Target) -> Self {
         Resizer {
-            width,
-            height,
-            rows: Weights::new(width as usize, width as usize),
-            columns: Weights::new(height as usize, height as usize),
-            between: RgbImage::default(),
+            target,
+            along_rows: Weights::default(),
+            along_columns: Weights::default(),
+            row_filter: RowFilter::default(),
+            input: (0, 0),
+            output: (0, 0),
+            is_rows_first: false,
+            rows: Vec::new(),
         }
     }
 
-    /// As [`resize`], into the memory of `output`.
-    pub fn resize(&mut self, image: &RgbImage, output: RgbImage) -> RgbImage {
-        assert!(image.width() > 0 && image.height() > 0);
-        self.rows.set_input(image.width() as usize);
-        self.columns.set_input(image.height() as usize);
+    /// The photo whose rows have all come, in the memory of another.
+    pub fn finish(&mut self, memory: RgbImage) -> RgbImage {
+        let (width, height) = self.output;
+        let mut levels = memory.into_raw();
+        levels.clear();
+        self.row_filter.finish(&self.along_rows, &mut self.rows);
+        if self.input.1 == height {
+            levels.extend_from_slice(&self.rows);
+        } else {
+            let stride = self.rows.len() / self.input.1 as usize;
+            levels.resize(stride * height as usize, 0);
+            along_columns(&self.rows, stride, &self.along_columns, &mut levels);
+        }
+        if !self.is_rows_first && self.input.0 != width {
+            let wide = std::mem::take(&mut levels);
+            for row in wide.chunks_exact(self.input.0 as usize * CHANNELS) {
+                self.row_filter.row(row, &self.along_rows, &mut levels);
+            }
+            self.row_filter.finish(&self.along_rows, &mut levels);
+        }
+        if self.rows.capacity() > MAX_KEPT || self.input.0.max(self.input.1) > MAX_KEPT_SIDE {
+            *self = Resizer::new(self.target);
+        }
+        RgbImage::from_raw(width, height, levels).expect("it has as many levels")
+    }
+}
+
+impl Rows for Resizer {
+    fn begin(&mut self, width: u32, height: u32) {
+        self.input = (width, height);
+        self.output = self.target.of(width, height);
+        if self.along_rows.set(width as usize, self.output.0 as usize) {
+            self.row_filter.set(width as usize, &self.along_rows);
+        }
+        self.row_filter.begin();
+        self.along_columns.set(height as usize, self.output.1 as usize);
         // Since version 13, Pillow begins with the columns where that saves work; each pass rounds, so the order shows.
         let less = |from: u32, to: u32| i64::from(from) - i64::from(to);
-        let (less_width, less_height) = (less(image.width(), self.width), less(image.height(), self.height));
-        let columns_first = less_height > 0 && less_height > 2 * less_width;
-
-        let (size, between) = ((self.width, self.height), std::mem::take(&mut self.between));
-        let (output, between) = match (less_width != 0, less_height != 0) {
-            (false, false) => (image.clone(), between),
-            (true, false) => (along_rows(image, &self.rows, sized(output, size)), between),
-            (false, true) => (along_columns(image, &self.columns, sized(output, size)), between),
-            (true, true) if columns_first => {
-                let between = along_columns(image, &self.columns, sized(between, (image.width(), self.height)));
-                (along_rows(&between, &self.rows, sized(output, size)), between)
-            }
-            (true, true) => {
-                let between = along_rows(image, &self.rows, sized(between, (self.width, image.height())));
-                (along_columns(&between, &self.columns, sized(output, size)), between)
-            }
-        };
-        self.between = between;
-        output
-    }
-}
-
-/// An image of this size in the memory of another; what it shows is undefined.
-fn sized(image: RgbImage, (width, height): (u32, u32)) -> RgbImage {
-    let mut levels = image.into_raw();
-    levels.resize(width as usize * height as usize * CHANNELS, 0);
-    RgbImage::from_raw(width, height, levels).expect("it has as many levels")
-}
-
-/// For each output pixel along one axis: which input pixels count, and how much.
-struct Weights {
-    input: usize,
-    output: usize,
-    /// The first input pixel, and where the weights lie of it and those behind it.
-    spans: Vec<(usize, Range<usize>)>,
-    values: Vec<i32>,
-}
-
-impl Weights {
-    fn new(input: usize, output: usize) -> Self {
-        let mut weights = Weights {
-            input: 0,
-            output,
-            spans: Vec::new(),
-            values: Vec::new(),
-        };
-        weights.set_input(input);
-        weights
+        let (less_width, less_height) = (less(width, self.output.0), less(height, self.output.1));
+        self.is_rows_first = less_width != 0 && !(less_height > 0 && less_height > 2 * less_width);
+        let stride = if self.is_rows_first { self.output.0 } else { width } as usize * CHANNELS;
+        self.rows.clear();
+        self.rows.reserve_exact(stride * height as usize);
     }
 
-    /// `precompute_coeffs` and `normalize_coeffs_8bpc` of Pillow; the order of operations decides the last bit.
-    fn set_input(&mut self, input: usize) {
-        if self.input == input {
-            return;
-        }
-        self.input = input;
-        self.spans.clear();
-        self.values.clear();
-        let scale = input as f64 / self.output as f64;
-        let filter_scale = scale.max(1.0);
-        let support = SUPPORT * filter_scale;
-        let inverse = 1.0 / filter_scale;
-        let mut exact = Vec::new();
-        for x in 0..self.output {
-            let centre = (x as f64 + 0.5) * scale;
-            let first = (centre - support + 0.5).max(0.0) as usize;
-            let last = ((centre + support + 0.5) as usize).min(input);
-            exact.clear();
-            exact.extend((first..last).map(|i| cubic((i as f64 - centre + 0.5) * inverse)));
-            let sum: f64 = exact.iter().sum();
-            let sum = if sum == 0.0 { 1.0 } else { sum };
-            let start = self.values.len();
-            self.values.extend(exact.iter().map(|weight| to_fixed(weight / sum)));
-            self.spans.push((first, start..self.values.len()));
+    fn row(&mut self, levels: &[u8]) {
+        match self.is_rows_first {
+            true => self.row_filter.row(levels, &self.along_rows, &mut self.rows),
+            false => self.rows.extend_from_slice(levels),
         }
     }
-}
-
-/// Keys' cubic convolution kernel (1981) with a = -1/2.
-fn cubic(x: f64) -> f64 {
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
-}
-
-/// Rounds half away from zero.
-fn to_fixed(weight: f64) -> i32 {
-    let scaled = weight * f64::from(1u32 << PRECISION_BITS);
-    (scaled + 0.5_f64.copysign(scaled)) as i32
-}
-
-/// Sums start at one half, so that the shift rounds.
-const HALF: i32 = 1 << (PRECISION_BITS - 1);
-
-#[inline(always)]
-fn clip(sum: i32) -> u8 {
-    (sum >> PRECISION_BITS).clamp(0, 255) as u8
-}
-
-/// Gives every row a new width, with the vectors that this processor has.
-fn along_rows(image: &RgbImage, weights: &Weights, mut output: RgbImage) -> RgbImage {
-    let (stride, target_stride) = (image.width() as usize * CHANNELS, output.width() as usize * CHANNELS);
-    let target = &mut *output;
-    pulp::Arch::new().dispatch(Rows {
-        levels: image.as_raw(),
-        stride,
-        weights,
-        target,
-        target_stride,
-    });
-    output
 }
 
 /// Gives every column a new height, with the vectors that this processor has.
-fn along_columns(image: &RgbImage, weights: &Weights, mut output: RgbImage) -> RgbImage {
-    let stride = image.width() as usize * CHANNELS;
-    let target = &mut *output;
+fn along_columns(levels: &[u8], stride: usize, weights: &Weights, target: &mut [u8]) {
     pulp::Arch::new().dispatch(Columns {
-        levels: image.as_raw(),
+        levels,
         stride,
         weights,
         target,
     });
-    output
-}
-
-struct Rows<'a> {
-    levels: &'a [u8],
-    stride: usize,
-    weights: &'a Weights,
-    target: &'a mut [u8],
-    target_stride: usize,
-}
-
-impl pulp::NullaryFnOnce for Rows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        // Four levels are read and written at once, so a row has one more.
-        let mut line = vec![0; self.stride + 1];
-        let mut made = vec![0; self.target_stride + 1];
-        let rows = self.levels.chunks_exact(self.stride);
-        for (row, target) in rows.zip(self.target.chunks_exact_mut(self.target_stride)) {
-            line[..self.stride].copy_from_slice(row);
-            for (x, &(first, ref values)) in self.weights.spans.iter().enumerate() {
-                let mut sums = [HALF; CHANNELS + 1];
-                let levels = line[first * CHANNELS..].windows(CHANNELS + 1).step_by(CHANNELS);
-                for (levels, &weight) in levels.zip(&self.weights.values[values.clone()]) {
-                    for i in 0..CHANNELS + 1 {
-                        sums[i] += i32::from(levels[i]) * weight;
-                    }
-                }
-                let made = &mut made[x * CHANNELS..][..CHANNELS + 1];
-                for i in 0..CHANNELS + 1 {
-                    made[i] = clip(sums[i]);
-                }
-            }
-            target.copy_from_slice(&made[..self.target_stride]);
-        }
-    }
 }
 
 /// Rows that are added at once, so that their sums need not be read and written for each.
@@ -238,9 +154,8 @@ impl pulp::NullaryFnOnce for Columns<'_> {
     #[inline(always)]
     fn call(self) {
         let mut sums = vec![0; self.stride];
-        for (&(first, ref values), target) in self.weights.spans.iter().zip(self.target.chunks_exact_mut(self.stride)) {
+        for ((first, values), target) in self.weights.spans().zip(self.target.chunks_exact_mut(self.stride)) {
             sums.fill(HALF);
-            let values = &self.weights.values[values.clone()];
             for (group, values) in values.chunks(TAPS).enumerate() {
                 // Of fewer rows than four, the first stands for the others, with the weight 0.
                 let row = |k: usize| {

@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Failure, Result, Step};
 use crate::extract::{self, Progress};
 use crate::extractor::FeatureExtractor;
 use crate::features::{self, Features, FeaturesWriter, Manifest, ROWS_PER_PART, Timings};
-use crate::folder::{self, Photo};
+use crate::folder::{self, Census, Photo, Survey};
 use crate::mobilenet::MobileNetV2;
 use crate::output::IfExists;
 use crate::pca::Moments;
@@ -164,17 +164,19 @@ impl Spark {
     ) -> Result<Manifest> {
         let (source, destination) = (store::open(source)?, store::open(destination)?);
         let mut failures = Vec::new();
-        let mut photos = folder::photos(&source);
+        let census = Arc::new(Census::new(source.uri(""), &[""; 0])?);
+        let mut photos = folder::photos(&source, &census);
         let mut first = VecDeque::new();
         fill(&mut first, self.ahead(), &mut photos, &*source, &mut failures).await?;
         if first.is_empty() && failures.is_empty() {
-            return Err(folder::no_photo(source.uri("")));
+            return Err(census.no_photo());
         }
         let mut writer = FeaturesWriter::begin(destination, if_exists).await?;
         let done = self
             .run_tasks(&mut writer, &source, model, first, photos, &mut failures)
             .await;
-        let manifest = writer.run().or_release(done).await?;
+        let mut manifest = writer.run().or_release(done).await?;
+        manifest.survey = census.survey();
         writer.finish(&failures, manifest).await
     }
 
@@ -256,6 +258,7 @@ impl Spark {
             reused: 0,
             failures: failures.len(),
             is_partial: false,
+            survey: Survey::default(),
             parts: Vec::new(),
             timings,
         })
@@ -517,13 +520,15 @@ mod tests {
         for name in ["a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg", "b/5.jpg"] {
             store.put(name, Default::default()).await.unwrap();
         }
+        let census = Arc::new(Census::new(store.uri(""), &[""; 0]).unwrap());
         for (ahead, per_task, sizes) in [
             (2, 2, vec![2, 2, 1]),
             (4, 2, vec![2, 2, 1]),
             (9, 3, vec![3, 2]),
             (5, 5, vec![5]),
         ] {
-            let (mut photos, mut waiting, mut failures) = (folder::photos(&store), VecDeque::new(), Vec::new());
+            let (mut photos, mut waiting, mut failures) =
+                (folder::photos(&store, &census), VecDeque::new(), Vec::new());
             fill(&mut waiting, ahead, &mut photos, &*store, &mut failures)
                 .await
                 .unwrap();

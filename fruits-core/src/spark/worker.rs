@@ -106,7 +106,7 @@ async fn serve(order: Order, lines: BoxStream<'static, Result<String>>) -> Resul
 
 /// The network that the driver has.
 fn network(wanted: &Model) -> Result<MobileNetV2> {
-    let network = MobileNetV2::imagenet()?;
+    let network = MobileNetV2::imagenet()?.with_decoding(wanted.decoding);
     for precision in [Precision::F32, Precision::Bf16] {
         if let Ok(network) = network.clone().with_precision(precision)
             && network.model() == wanted

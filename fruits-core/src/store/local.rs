@@ -16,7 +16,7 @@ use super::{CHANGED, Entry, LIST_AHEAD, Length, Store, stream_of};
 use crate::error::{Error, Result, Step};
 
 /// How the names of files begin that are being written, or were when the power went; six letters and digits follow.
-const TEMPORARY: &str = ".fruits-";
+const TEMPORARY: &str = ".fruits-temporary-";
 /// Tries to put a file into a folder that others remove, because it is empty.
 const ATTEMPTS: u32 = 10;
 /// Links that are followed, one after the other, as Linux does.

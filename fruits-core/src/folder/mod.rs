@@ -1,14 +1,17 @@
 //! ImageFolder: labelled photos found under a location.
 
+mod census;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use futures::future;
 use futures::stream::{BoxStream, StreamExt};
 
-use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use crate::error::{Failure, Result};
 use crate::store::{self, Entry, Store};
+pub(crate) use census::Census;
+pub use census::{LeftOut, Survey};
 
 /// A photo that was found, not yet read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,10 +29,14 @@ pub struct Photo {
 }
 
 /// The photos of a store, in ascending byte order of their keys, as they are listed.
-pub(crate) fn photos(store: &Arc<dyn Store>) -> BoxStream<'static, Result<Photo>> {
-    let (root, listing, store) = (store.uri(""), store.list(), store.clone());
+pub(crate) fn photos(store: &Arc<dyn Store>, census: &Arc<Census>) -> BoxStream<'static, Result<Photo>> {
+    let (root, listing, store, census) = (store.uri(""), store.list(), store.clone(), census.clone());
+    let is_wanted = move |entry: &Result<Entry>| match entry {
+        Ok(entry) => census.is_photo(&entry.key),
+        Err(error) => census.is_failure(error),
+    };
     listing
-        .filter(|entry| future::ready(entry.as_ref().map_or(true, |entry| is_photo(&entry.key))))
+        .filter(move |entry| future::ready(is_wanted(entry)))
         .map(move |entry| entry.map(|entry| photo(&*store, &root, entry)))
         .boxed()
 }
@@ -45,16 +52,11 @@ pub(crate) fn photo(store: &dyn Store, root: &str, entry: Entry) -> Photo {
     }
 }
 
-/// That there is nothing to work on.
-pub(crate) fn no_photo(location: String) -> Error {
-    let message = "no .jpg, .jpeg or .png file in it or below";
-    Error::new(ErrorKind::NotFound, Step::List, location, message)
-}
-
 /// The photos under a location, labelled by the folder they lie in. Clones share the list.
 ///
-/// Photos are the files ending in `.jpg`, `.jpeg` or `.png` in any case, at any depth, in ascending byte order of their keys.
-/// Names that begin with `.` or `_` are skipped, files and folders, as Spark skips them.
+/// Photos are the files that end as those of the formats that [`decode`](crate::pixels::decode) knows, such as `.jpg` or `.PNG`, at any depth,
+/// in ascending byte order of their keys. Names that begin with `.` or `_` are skipped, files and folders, as Spark skips them. What is left out is
+/// [counted](Self::survey).
 ///
 /// ```
 /// use fruits_core::ImageFolder;
@@ -71,6 +73,7 @@ pub struct ImageFolder {
     store: Arc<dyn Store>,
     photos: Arc<[Photo]>,
     failures: Arc<[Failure]>,
+    survey: Arc<Survey>,
 }
 
 impl ImageFolder {
@@ -80,10 +83,18 @@ impl ImageFolder {
     /// [`Extraction::open`](crate::Extraction::open), which lists while it works.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if the location does not exist or holds no photo, [`ErrorKind::Invalid`] if there is no such bucket; as
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the location does not exist or holds no photo, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if there is no such bucket; as
     /// [`store::open`].
     pub async fn open(location: &str) -> Result<Self> {
         Self::list(store::open(location)?).await
+    }
+
+    /// As [`open`](Self::open), but photos are only the files with these endings, such as `["jpg", "png"]`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if no photo has such an ending.
+    pub async fn open_only(location: &str, endings: &[impl AsRef<str>]) -> Result<Self> {
+        Self::list_only(store::open(location)?, endings).await
     }
 
     /// Lists the photos of a store.
@@ -91,8 +102,13 @@ impl ImageFolder {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn list(store: Arc<dyn Store>) -> Result<Self> {
+        Self::list_only(store, &[""; 0]).await
+    }
+
+    async fn list_only(store: Arc<dyn Store>, endings: &[impl AsRef<str>]) -> Result<Self> {
+        let census = Arc::new(Census::new(store.uri(""), endings)?);
         let (mut photos, mut failures) = (Vec::new(), Vec::new());
-        let mut listing = self::photos(&store);
+        let mut listing = self::photos(&store, &census);
         while let Some(photo) = listing.next().await {
             match photo {
                 Ok(photo) => photos.push(photo),
@@ -101,12 +117,13 @@ impl ImageFolder {
             }
         }
         if photos.is_empty() && failures.is_empty() {
-            return Err(no_photo(store.uri("")));
+            return Err(census.no_photo());
         }
         Ok(ImageFolder {
             store,
             photos: photos.into(),
             failures: failures.into(),
+            survey: census.survey().into(),
         })
     }
 
@@ -123,6 +140,11 @@ impl ImageFolder {
     /// What could not be listed.
     pub fn failures(&self) -> &[Failure] {
         &self.failures
+    }
+
+    /// What was left out, and labels that may not be as people mean them.
+    pub fn survey(&self) -> &Survey {
+        &self.survey
     }
 
     /// Number of photos.
@@ -155,6 +177,7 @@ impl ImageFolder {
             store: self.store.clone(),
             photos: chosen.into_iter().map(|i| self.photos[i].clone()).collect(),
             failures: Arc::new([]),
+            survey: self.survey.clone(),
         }
     }
 
@@ -179,21 +202,9 @@ pub(crate) fn spread(n: usize, max: usize) -> Vec<usize> {
     (0..chosen).map(|i| i * n / chosen).collect()
 }
 
-/// Whether Spark would read the file, and its name says that it is a photo.
-fn is_photo(key: &str) -> bool {
-    // Spark takes `_name=value` as a partition.
-    let is_hidden = |name: &str| name.starts_with('.') || (name.starts_with('_') && !name.contains('='));
-    let extension = Path::new(key).extension().and_then(|extension| extension.to_str());
-    !key.split('/').any(is_hidden)
-        && extension.is_some_and(|extension| {
-            ["jpg", "jpeg", "png"]
-                .iter()
-                .any(|known| extension.eq_ignore_ascii_case(known))
-        })
-}
-
+/// The label of a photo: the name of its folder, which is the last of the root's own for photos that lie there.
 fn label(root: &str, key: &str) -> String {
-    let folder = key.rsplit_once('/').map_or(root, |(folder, _)| folder);
+    let folder = Some(parent(key)).filter(|folder| !folder.is_empty()).unwrap_or(root);
     folder
         .trim_end_matches('/')
         .rsplit('/')
@@ -202,27 +213,14 @@ fn label(root: &str, key: &str) -> String {
         .to_owned()
 }
 
+/// The folder that a key lies in.
+fn parent(key: &str) -> &str {
+    key.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hidden_names_and_other_files_are_no_photos() {
-        for key in ["a.jpg", "x/b.JPEG", "é/ü.PnG", "_year=2026/a.jpg", "a.b/c.d.jpg"] {
-            assert!(is_photo(key), "{key}");
-        }
-        for key in [
-            "a.gif",
-            "jpg",
-            ".a.jpg",
-            "_a.jpg",
-            "_tmp/a.jpg",
-            "x/.cache/a.jpg",
-            "a.jpg.part",
-        ] {
-            assert!(!is_photo(key), "{key}");
-        }
-    }
 
     #[test]
     fn of_many_some_are_chosen_evenly_spread() {
