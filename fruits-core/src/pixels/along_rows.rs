@@ -1,5 +1,7 @@
 //! The pass along rows, in which almost all the work of a large photo is: several rows at once, by the processor's vectors.
 
+use std::arch::x86_64::{__m128i, __m256i};
+
 use pulp::cast;
 
 use super::rows::CHANNELS;
@@ -143,6 +145,7 @@ struct Vectors<'a> {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::needless_range_loop)]
 impl pulp::NullaryFnOnce for Vectors<'_> {
     type Output = ();
 
@@ -159,27 +162,23 @@ impl pulp::NullaryFnOnce for Vectors<'_> {
             at => at + 6,
         });
         let order = cast(order);
-        let half = cast([HALF, HALF, HALF, HALF]);
-        let (rows, _) = filter.waiting.split_at(ROWS * filter.stride);
-        let row = |n: usize| &rows[n * filter.stride..][..filter.stride];
-        let rows = [row(0), row(1), row(2), row(3)];
+        let half: __m128i = cast([HALF; 4]);
+        let zero: __m256i = cast([0i32; 8]);
         let made_stride = filter.made.len() / ROWS;
         let reads = filter.groups * TAPS * CHANNELS;
-        for (x, (&first, halves)) in filter
-            .firsts
-            .iter()
-            .zip(filter.halves.chunks_exact(filter.groups))
-            .enumerate()
-        {
-            let mut sums = [[cast([0i32; 8]); 2]; ROWS];
-            let spans = rows.map(|row| &row[first * CHANNELS..][..reads + READ]);
-            for (group, halves) in halves.iter().enumerate() {
-                let (high, low) = (cast(halves.high), cast(halves.low));
+        // Plain loops and indices: closures and adapters of iterators may stay functions of their own, which get vectors by way of memory.
+        for x in 0..filter.firsts.len() {
+            let mut sums = [[zero; 2]; ROWS];
+            let first = filter.firsts[x] * CHANNELS;
+            let halves = &filter.halves[x * filter.groups..][..filter.groups];
+            let span = |n: usize| &filter.waiting[n * filter.stride + first..][..reads + READ];
+            let spans = [span(0), span(1), span(2), span(3)];
+            for group in 0..halves.len() {
+                let (high, low) = (cast(halves[group].high), cast(halves[group].low));
                 for n in 0..ROWS {
-                    let levels = spans[n][group * TAPS * CHANNELS..]
-                        .first_chunk::<READ>()
-                        .copied()
-                        .unwrap_or_default();
+                    let Some(&levels) = spans[n][group * TAPS * CHANNELS..].first_chunk::<READ>() else {
+                        return;
+                    };
                     let levels = avx2._mm256_shuffle_epi8(avx2._mm256_broadcastsi128_si256(cast(levels)), order);
                     let [highs, lows] = sums[n];
                     sums[n] = [
@@ -188,15 +187,18 @@ impl pulp::NullaryFnOnce for Vectors<'_> {
                     ];
                 }
             }
-            for (n, [highs, lows]) in sums.into_iter().enumerate() {
+            for n in 0..ROWS {
+                let [highs, lows] = sums[n];
                 let both = avx2._mm256_add_epi32(avx2._mm256_slli_epi32::<LOW_BITS>(highs), lows);
-                let [one, other]: [core::arch::x86_64::__m128i; 2] = cast(both);
+                let [one, other]: [__m128i; 2] = cast(both);
                 let sum = sse2._mm_add_epi32(half, sse2._mm_add_epi32(one, other));
                 let levels = sse2._mm_srai_epi32::<{ PRECISION_BITS as i32 }>(sum);
                 let levels = sse2._mm_packs_epi32(levels, levels);
                 let levels: [u8; 16] = cast(sse2._mm_packus_epi16(levels, levels));
                 let made = &mut filter.made[n * made_stride + x * CHANNELS..][..CHANNELS + 1];
-                made.copy_from_slice(&levels[..CHANNELS + 1]);
+                for i in 0..CHANNELS + 1 {
+                    made[i] = levels[i];
+                }
             }
         }
     }
