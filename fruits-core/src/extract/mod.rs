@@ -265,8 +265,10 @@ impl Extraction {
     /// [`deadline`](Self::deadline) passed, since an output is whole or refused. What was computed before the error stays, for
     /// [`resume_to`](Self::resume_to).
     pub async fn run_to(mut self, location: &str, if_exists: IfExists) -> Result<Manifest> {
-        self.look().await?;
-        let writer = FeaturesWriter::begin(store::open(location)?, if_exists).await?;
+        let begin = FeaturesWriter::begin(store::open(location)?, if_exists);
+        let (found, writer) = future::join(self.look(), begin).await;
+        let writer = writer?;
+        writer.run().or_release(found).await?;
         self.write(writer, None).await
     }
 

@@ -21,12 +21,12 @@
 //!    replace or resume. Of two that expect the same, one succeeds; who was the owner before learns it at its next look. A run that may not
 //!    replace anything looks again whether the folder is empty, now that it is its own. Nothing else changes: an output that was finished
 //!    stays so.
-//! 2. It makes its files in `_runs/RUN/`, and looks each time whether it is still the owner. A kill leaves them there, for a later run to
+//! 2. It makes its files in `_runs/RUN/`, and looks meanwhile whether it is still the owner. A kill leaves them there, for a later run to
 //!    resume from.
 //! 3. It finishes. The manifest and the mark are written like any file; then the owner's state is swapped to `finishing`, which fails if
 //!    another run has taken over. Then, in this order, and only as long as it is the owner: the files of all other runs in `_runs/` vanish;
 //!    `_SUCCESS` and the manifest are swapped to nothing; the tables that were there vanish; its own files are
-//!    [copied](crate::store::Store::copy) from `_runs/RUN/` to where they belong, the manifest after all others, `_SUCCESS` last. A run that is
+//!    [copied](crate::store::Store::copy) from `_runs/RUN/` to where they belong, `_SUCCESS` last. A run that is
 //!    killed or fails here leaves no output, but all that it has made: the next one resumes from it.
 //! 4. It gives the folder back: its files in `_runs/RUN/` and `_owner.json` vanish. After an error, only the latter does.
 //!

@@ -73,18 +73,20 @@ impl Run {
         let taken = run.take(owner, if_exists).await;
         run.or_release(taken).await?;
         let probe = run.made(&format!("{PROBE}-{}.txt", run.id));
-        let compares = run.store.compares(&probe).await;
-        run.is_exclusive = run.or_release(compares).await?;
-        if if_exists == IfExists::Refuse {
+        let is_own = |key: &str| matches!(kind.name(key), Name::Made(of, _) if of == run.id);
+        let is_still_empty = async {
             // Another run may have begun and finished since the folder was empty.
-            let is_own = |key: &str| matches!(kind.name(key), Name::Made(of, _) if of == run.id);
-            let theirs = super::keys(&*run.store, |key| is_there(key) && !is_own(key)).await;
-            let is_empty = theirs.and_then(|keys| match keys.is_empty() {
-                true => Ok(()),
-                false => Err(overtaken(&*run.store)),
-            });
-            run.or_release(is_empty).await?;
+            match if_exists {
+                IfExists::Refuse => super::keys(&*run.store, |key| is_there(key) && !is_own(key)).await,
+                IfExists::Replace => Ok(Vec::new()),
+            }
+        };
+        let looks = try_join(is_still_empty, run.store.compares(&probe)).await;
+        let (theirs, is_exclusive) = run.or_release(looks).await?;
+        if !theirs.is_empty() {
+            run.or_release(Err::<(), _>(overtaken(&*run.store))).await?;
         }
+        run.is_exclusive = is_exclusive;
         Ok(run)
     }
 
@@ -135,10 +137,10 @@ impl Run {
     /// Makes a file.
     pub async fn put(&mut self, name: &str, content: Bytes) -> Result<()> {
         debug_assert_eq!(self.kind.name(name), Name::Visible(&self.id), "{name}");
-        self.look().await?;
         let file = File::new(name.to_owned(), &content);
-        let put = self.store.put(&self.made(name), content).await;
-        self.unless_overtaken(put).await?;
+        let made = self.made(name);
+        let put = try_join(self.look(), self.store.put(&made, content)).await;
+        self.unless_overtaken(put.map(|_| ())).await?;
         self.files.push(file);
         Ok(())
     }
@@ -201,9 +203,8 @@ impl Run {
         self.delete(keys.iter().filter(is_before).cloned().collect()).await?;
 
         self.look().await?;
-        let files: Vec<_> = finished.files.iter().map(|file| self.show(&file.name)).collect();
-        in_parallel(files).await?;
-        self.show(MANIFEST).await?;
+        let names = finished.files.iter().map(|file| file.name.as_str());
+        in_parallel(names.chain([MANIFEST]).map(|name| self.show(name)).collect()).await?;
         self.show(SUCCESS).await?;
         keys.retain(|key| matches!(self.kind.name(key), Name::Made(run, _) if run == self.id));
         Ok(keys)
@@ -214,6 +215,9 @@ impl Run {
         let mark = |key| optional(&*self.store, key);
         for _ in 1..ATTEMPTS {
             let (success, manifest) = try_join(mark(SUCCESS), mark(MANIFEST)).await?;
+            if success.is_none() && manifest.is_none() {
+                return Ok(());
+            }
             self.look().await?;
             let mut is_changed = false;
             for (mark, there) in [(SUCCESS, success), (MANIFEST, manifest)] {
