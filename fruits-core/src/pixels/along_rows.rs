@@ -145,7 +145,7 @@ struct Vectors<'a> {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[allow(clippy::needless_range_loop)]
+#[allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 impl pulp::NullaryFnOnce for Vectors<'_> {
     type Output = ();
 

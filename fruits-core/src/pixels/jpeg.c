@@ -55,20 +55,24 @@ void fruits_jpeg_close(Decoder *decoder) {
   free(decoder);
 }
 
-/* NULL if there is no memory. The bytes have to outlive it. */
-Decoder *fruits_jpeg_open(const unsigned char *bytes, size_t length, int max_scans) {
-  Decoder *decoder = calloc(1, sizeof *decoder);
-  if (!decoder) return NULL;
+static int create(Decoder *decoder) {
   decoder->info.err = jpeg_std_error(&decoder->errors);
   decoder->errors.error_exit = fail;
   decoder->errors.emit_message = ignore;
   decoder->info.client_data = decoder;
-  if (setjmp(decoder->failed)) {
+  if (setjmp(decoder->failed)) return BROKEN;
+  jpeg_create_decompress(&decoder->info);
+  return DONE;
+}
+
+/* NULL if there is no memory. The bytes have to outlive it. */
+Decoder *fruits_jpeg_open(const unsigned char *bytes, size_t length, int max_scans) {
+  Decoder *decoder = calloc(1, sizeof *decoder);
+  if (!decoder) return NULL;
+  if (create(decoder) != DONE) {
     fruits_jpeg_close(decoder);
     return NULL;
   }
-  jpeg_create_decompress(&decoder->info);
-  decoder->info.client_data = decoder;
   decoder->source.next_input_byte = bytes;
   decoder->source.bytes_in_buffer = length;
   decoder->source.init_source = nothing;
