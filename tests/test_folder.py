@@ -61,7 +61,7 @@ def test_endings_can_be_chosen(tmp_path):
         (["apple/1.jpg", "Apple/1.jpg"], 'labels that differ only by case or Unicode form: "Apple" and "apple"'),
         (["Caf\u00e9/1.jpg", "Cafe\u0301/1.jpg"], "labels that differ only by case or Unicode form"),
         (["Training/Pear/1.jpg", "Test/Pear/1.jpg"], '"Pear" (Test/Pear, Training/Pear)'),
-        (["1.jpg", "Pear/1.jpg"], "1 photos lie in the location itself"),
+        (["1.jpg", "Pear/1.jpg"], "photos lie in the location itself (1)"),
     ],
 )
 def test_labels_that_may_not_be_meant(names, warning, tmp_path):

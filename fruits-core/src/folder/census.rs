@@ -260,7 +260,7 @@ impl Counts {
         }
         if self.in_root > 0 && !self.labels.is_empty() {
             warnings.push(format!(
-                "{} photos lie in the location itself, beside the folders of labels; its name is their label",
+                "photos lie in the location itself ({}), beside the folders of labels; its name is their label",
                 self.in_root
             ));
         }
@@ -375,6 +375,6 @@ mod tests {
         assert_eq!(warnings.len(), 3, "{warnings:?}");
         assert!(warnings[0].contains("\"Apple\" and \"apple\"") && warnings[0].contains("Cafe\u{301}"));
         assert!(warnings[1].contains("\"Pear\" (Test/Pear, Training/Pear)"));
-        assert!(warnings[2].starts_with("1 photos lie in the location itself"));
+        assert!(warnings[2].starts_with("photos lie in the location itself (1)"));
     }
 }
