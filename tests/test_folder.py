@@ -35,7 +35,7 @@ def test_what_is_left_out_is_counted(tmp_path):
     counts = {kind: left_out["files"] for kind, left_out in manifest["survey"]["left_out"].items()}
     assert counts == {".bak": 1, ".txt": 3, "without extension": 1, "hidden": 3, "begins with _": 1}
     assert "3 .txt (Kiwi/notes.TXT, notes.txt, todo.txt)" in lines[0]
-    assert "2 photos with features" in lines[-1] and "9 files left out" in lines[-1]
+    assert "2 photos with features" in lines[-1] and "9 left out" in lines[-1]
 
 
 def test_what_may_be_a_photo_fails(tmp_path):
@@ -48,7 +48,7 @@ def test_endings_can_be_chosen(tmp_path):
     source = photos(tmp_path / "in", "Kiwi/1.jpg", "Kiwi/2.jpeg")
     Image.open(PHOTO).save(source / "Kiwi" / "3.png")
     lines, manifest = features(source, tmp_path / "out", "--only", "png,jpeg")
-    assert manifest["photos"] == 2 and "1 files left out" in lines[-1]
+    assert manifest["photos"] == 2 and "1 left out" in lines[-1]
     done = run("features", source, "--out", tmp_path / "none", "--only", "webp", status=1)
     assert "no photo in it" in done.stderr and "1 .jpg (Kiwi/1.jpg)" in done.stderr
     done = run("features", source, "--out", tmp_path / "none", "--only", "doc", status=1)
@@ -66,7 +66,7 @@ def test_endings_can_be_chosen(tmp_path):
 )
 def test_labels_that_may_not_be_meant(names, warning, tmp_path):
     lines, manifest = features(photos(tmp_path / "in", *names), tmp_path / "out")
-    assert warning in manifest["survey"]["warnings"][0] and warning in lines[0]
+    assert warning in manifest["survey"]["warnings"][0] and warning in lines[0] and "1 warnings" in lines[-1]
     report = tmp_path / "report.html"
     run("report", tmp_path / "out", "--out", report)
     assert warning.split('"')[0] in report.read_text()

@@ -232,15 +232,18 @@ async fn features(args: FeaturesArgs) -> Result<()> {
 
     let (elapsed, rate) = (manifest.timings.elapsed, manifest.photos_per_second());
     let speed = rate.map_or(String::new(), |rate| format!(", {rate:.1} photos/s"));
-    let left_out = match manifest.survey.left_out_files() {
-        0 => String::new(),
-        files => format!(", {files} files left out"),
-    };
-    for sentence in manifest.survey.sentences() {
+    let survey = &manifest.survey;
+    let mut notes = String::new();
+    for (count, what) in [(survey.left_out_files(), "left out"), (survey.warnings.len(), "warnings")] {
+        if count > 0 {
+            notes.push_str(&format!(", {count} {what}"));
+        }
+    }
+    for sentence in survey.sentences() {
         say(sentence);
     }
     say(format!(
-        "{} photos with features ({} from an earlier run), {} failures{left_out}, {elapsed:.1} s{speed}: {}",
+        "{} photos with features ({} from an earlier run), {} failures{notes}, {elapsed:.1} s{speed}: {}",
         manifest.photos, manifest.reused, manifest.failures, args.output.out
     ));
     if args.output.json {
@@ -248,8 +251,8 @@ async fn features(args: FeaturesArgs) -> Result<()> {
             "photos": manifest.photos,
             "reused": manifest.reused,
             "failures": manifest.failures,
-            "left_out": manifest.survey.left_out_files(),
-            "warnings": manifest.survey.warnings,
+            "left_out": survey.left_out_files(),
+            "warnings": survey.warnings,
             "photos_per_second": rate,
             "seconds": elapsed,
             "out": args.output.out,
