@@ -234,7 +234,10 @@ async fn features(args: FeaturesArgs) -> Result<()> {
     let speed = rate.map_or(String::new(), |rate| format!(", {rate:.1} photos/s"));
     let survey = &manifest.survey;
     let mut notes = String::new();
-    for (count, what) in [(survey.left_out_files(), "left out"), (survey.warnings.len(), "warnings")] {
+    for (count, what) in [
+        (survey.left_out_files(), "left out"),
+        (survey.warnings.len(), "warnings"),
+    ] {
         if count > 0 {
             notes.push_str(&format!(", {count} {what}"));
         }

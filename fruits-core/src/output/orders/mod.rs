@@ -194,7 +194,7 @@ const PAIRS: [([Task; 2], usize); 10] = {
         ([Plain, Overwrite], ALL),
         ([Plain, Resume], SOME),
         ([Plain, Other], ALL),
-        ([Overwrite, Overwrite], ALL),
+        ([Overwrite, Overwrite], SOME),
         ([Overwrite, Resume], SOME),
         ([Resume, Resume], SOME),
         ([Spark, Plain], ALL),
