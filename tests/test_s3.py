@@ -60,6 +60,22 @@ def test_a_fault_costs_no_row(name, s3, aws, photos, features_of, tmp_path):
     assert same(rows(tmp_path / "out"), rows(features_of(SAMPLE)))
 
 
+def test_an_object_that_may_not_be_read_is_a_failure(s3, aws, photos, features_of, tmp_path):
+    secret = "Kiwi/view-00.jpg"
+    with Proxy(s3.endpoint, lambda request, nth: ("answer", 403, DENIED) if secret in request else None) as proxy:
+        aws(proxy.endpoint)
+        answer = run("features", photos, "--out", tmp_path / "out", "--json").json
+        assert (answer["photos"], answer["failures"]) == (95, 1)
+        failures = next((tmp_path / "out").glob("_failures-*.jsonl")).read_text()
+        assert secret in failures and "must allow s3:GetObject" in failures
+        denied = run("features", "s3://photos/Test/Kiwi/view-00.jpg", "--out", tmp_path / "none", status=1).stderr
+        assert "nothing is there" in denied
+    aws(s3.endpoint)
+    answer = run("features", photos, "--out", tmp_path / "out", "--resume", "--json").json
+    assert (answer["photos"], answer["failures"], answer["reused"]) == (96, 0, 95)
+    assert same(rows(tmp_path / "out"), rows(features_of(SAMPLE)))
+
+
 def test_an_expired_token_stops_the_run_and_resume_goes_on(s3, aws, photos, features_of, tmp_path):
     out = tmp_path / "out"
     with Proxy(s3.endpoint, lambda request, nth: ("answer", 400, EXPIRED) if nth > 60 else None) as proxy:

@@ -183,7 +183,7 @@ async fn run() -> ExitCode {
             if is_extraction && goes_on(error.kind()) {
                 let _ = writeln!(
                     std::io::stderr(),
-                    "What was computed is kept: --resume goes on from there."
+                    "What was computed, if anything, is kept: --resume goes on from there."
                 );
             }
             ExitCode::FAILURE

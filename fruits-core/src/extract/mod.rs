@@ -397,6 +397,7 @@ impl Extraction {
             Ok(())
         };
         pipeline.run(photos, consume).await?;
+        pipeline.check_access()?;
 
         let source = self.store.uri("");
         progress.found = self.found.photos.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! From photos to batches of rows, in order: read, decode, infer, each ahead of the next by a bounded number of photos.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -70,6 +70,9 @@ pub(super) struct Pipeline {
     idle: Spare<Preprocessor>,
     /// Memory of photos that are done.
     memory: Spare<RgbImage>,
+    /// Photos that were read, now or by an earlier run, and those that may not be.
+    read: AtomicUsize,
+    denied: AtomicUsize,
     pub clocks: Clocks,
 }
 
@@ -84,6 +87,8 @@ impl Pipeline {
             decoders: Semaphore::new(threads),
             idle: Spare::default(),
             memory: Spare::default(),
+            read: AtomicUsize::new(0),
+            denied: AtomicUsize::new(0),
             clocks: Clocks::default(),
         })
     }
@@ -148,10 +153,14 @@ impl Pipeline {
             Err(error) => return self.failed(error.subject().to_owned(), error),
         };
         if let Some(known) = known {
+            self.read.fetch_add(1, Ordering::Relaxed);
             return Ok(Prepared::Known(photo, known));
         }
         let pixels = match self.clocks.read.time_async(self.read(&photo)).await {
-            Ok(bytes) => self.decode(bytes).await,
+            Ok(bytes) => {
+                self.read.fetch_add(1, Ordering::Relaxed);
+                self.decode(bytes).await
+            }
             Err(error) => Err(error),
         };
         match pixels {
@@ -237,10 +246,24 @@ impl Pipeline {
         })
     }
 
+    /// Fails if some photos may not be read, and none could be: then it is not about these.
+    pub fn check_access(&self) -> Result<()> {
+        let (read, denied) = (self.read.load(Ordering::Relaxed), self.denied.load(Ordering::Relaxed));
+        if denied == 0 || read > 0 {
+            return Ok(());
+        }
+        let message =
+            "access denied to every photo; the policies of these credentials and of the bucket must allow s3:GetObject";
+        Err(Error::new(ErrorKind::Denied, Step::Read, self.store.uri(""), message))
+    }
+
     /// The row of the failures table, unless the error is about the store as a whole and would be every photo's.
     fn failed(&self, path: String, error: Error) -> Result<Prepared> {
         if store::is_about_all(&*self.store, &error) {
             return Err(error);
+        }
+        if error.kind() == ErrorKind::Denied && self.denied.fetch_add(1, Ordering::Relaxed) + 1 >= READ_AHEAD {
+            self.check_access()?;
         }
         Ok(Prepared::Failed(Failure::new(path, &error)))
     }

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Step};
 impl Bucket {
     pub(super) fn overdue(&self, step: Step, key: &str) -> Error {
         let message = format!(
-            "the service does not answer: {key} took longer than {} s",
+            "the service does not answer: nothing came of {key} for {} s",
             DEADLINE.as_secs()
         );
         Error::new(ErrorKind::Unavailable, step, self.uri(""), message)
@@ -72,7 +72,11 @@ impl Bucket {
                 };
                 let message =
                     format!("access denied; the policies of these credentials and of the bucket must allow {action}");
-                about_all(ErrorKind::Denied, &message)
+                match (step, key) {
+                    // Others may be readable.
+                    (Step::Read, key) if !key.is_empty() => about_key(ErrorKind::Denied, &message),
+                    _ => about_all(ErrorKind::Denied, &message),
+                }
             }
             (_, None) if has_cause::<CredentialsError>(&error) => about_all(
                 ErrorKind::Denied,

@@ -29,8 +29,10 @@ const BODY_ATTEMPTS: u32 = 6;
 const BODY_BACKOFF: Duration = Duration::from_millis(100);
 /// Tries to swap an object that others swap, too.
 const SWAP_ATTEMPTS: u32 = 3;
-/// Time for one object, with all tries.
+/// Time in which nothing comes of an object, with all tries. A slow line may take as long as it takes.
 const DEADLINE: Duration = Duration::from_secs(300);
+/// Bytes a second that a line has at least, for what is sent: how far that has come, nobody sees.
+const SLOWEST_UPLOAD: u64 = 4 << 10;
 
 /// A bucket of S3, or what is below a prefix in it.
 ///
@@ -115,13 +117,20 @@ impl Store for S3Store {
     fn get<'a>(&'a self, key: &'a str, length: Length) -> BoxFuture<'a, Result<Bytes>> {
         let received = AtomicUsize::new(0);
         Box::pin(async move {
-            let get = tokio::time::timeout(DEADLINE, self.bucket.get(key, length, &received));
-            match (get.await, received.load(Ordering::Relaxed)) {
-                (Ok(result), _) => result.map(|(content, _)| content),
-                (Err(_), 0) => Err(self.bucket.overdue(Step::Read, key)),
-                (Err(_), bytes) => {
-                    let message = format!("only {bytes} bytes came within {} s", DEADLINE.as_secs());
-                    Err(Error::new(ErrorKind::Io, Step::Read, self.uri(key), message))
+            let mut get = std::pin::pin!(self.bucket.get(key, length, &received));
+            let mut before = 0;
+            loop {
+                if let Ok(result) = tokio::time::timeout(DEADLINE, get.as_mut()).await {
+                    return result.map(|(content, _)| content);
+                }
+                let now = received.load(Ordering::Relaxed);
+                match now - before {
+                    0 if now == 0 => return Err(self.bucket.overdue(Step::Read, key)),
+                    0 => {
+                        let message = format!("nothing came for {} s after {now} bytes", DEADLINE.as_secs());
+                        return Err(Error::new(ErrorKind::Io, Step::Read, self.uri(key), message));
+                    }
+                    _ => before = now,
                 }
             }
         })
@@ -367,6 +376,7 @@ impl Bucket {
             Condition::Absent => (Some("*".to_owned()), None),
             Condition::Tag(tag) => (None, Some(tag)),
         };
+        let deadline = DEADLINE + Duration::from_secs(content.len() as u64 / SLOWEST_UPLOAD);
         let request = self.client().await.put_object();
         let put = request
             .bucket(&self.name)
@@ -376,9 +386,9 @@ impl Bucket {
             .set_if_match(if_match)
             .set_request_payer(self.request_payer.clone())
             .customize()
-            .config_override(Config::builder().timeout_config(timeouts(DEADLINE)))
+            .config_override(Config::builder().timeout_config(timeouts(deadline)))
             .send();
-        match tokio::time::timeout(DEADLINE, put).await {
+        match tokio::time::timeout(deadline, put).await {
             Ok(result) => result.map(|_| ()).map_err(|error| self.error(Step::Write, key, error)),
             Err(_) => Err(self.overdue(Step::Write, key)),
         }
