@@ -129,6 +129,15 @@ def test_a_public_bucket_needs_no_credentials(s3, aws, photos, tmp_path, monkeyp
     assert "access denied" in run("features", photos, "--out", tmp_path / "private", status=1).stderr
 
 
+def test_a_report_does_without_photos_that_nobody_serves(s3, aws, photos, tmp_path):
+    aws(s3.endpoint)
+    run("features", photos, "--out", tmp_path / "out")
+    aws("http://127.0.0.1:1")
+    start = time.monotonic()
+    run("report", tmp_path / "out", "--out", tmp_path / "report.html")
+    assert time.monotonic() - start < 60 and "Kiwi" in (tmp_path / "report.html").read_text()
+
+
 def test_two_runs_to_one_place(s3, aws, photos, features_of, tmp_path):
     aws(s3.endpoint)
     command = [os.environ["FRUITS"], "features", photos, "--out", "s3://photos/Both"]

@@ -4,10 +4,10 @@ use futures::stream::{self, StreamExt};
 use maud::{Markup, html};
 use ndarray::{Array1, Axis};
 
-use super::thumbnail::thumbnail;
+use super::thumbnail::{photos_of, thumbnail};
 use crate::features::Features;
 use crate::folder::{ImageFolder, spread};
-use crate::store::{self, Store};
+use crate::store::Store;
 
 /// Side of a photo in pixels.
 const SIDE: u32 = 64;
@@ -109,7 +109,7 @@ impl Features {
         let paths = self.paths();
         let with_paths = |photos: Vec<usize>| photos.into_iter().map(|i| (paths[i], say(i))).collect();
         let rows = rows.map(|(label, count, photos)| (label, count, with_paths(photos)));
-        let store = store::open(&self.manifest().source).ok();
+        let store = photos_of(&self.manifest().source).await;
         ContactSheet::new(store.as_deref(), rows.collect(), description.to_owned()).await
     }
 }

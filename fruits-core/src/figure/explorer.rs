@@ -11,7 +11,7 @@ use ndarray::{Array2, Axis};
 use serde_json::json;
 
 use super::palette::mark;
-use super::thumbnail::{jpeg_uri, small};
+use super::thumbnail::{jpeg_uri, photos_of, small};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 use crate::folder::spread;
@@ -201,7 +201,7 @@ async fn sheet(source: &str, paths: &[String]) -> Result<(u32, u32, String)> {
         .map_or(0, |tile| tile.1);
     let columns = (paths.len() as f64).sqrt().ceil() as u32;
     let rows = (paths.len() as u32).div_ceil(columns);
-    let store = store::open(source).ok();
+    let store = photos_of(source).await;
     let thumbnails = stream::iter(paths)
         .map(async |path| small(store.as_deref()?, path, side).await.ok())
         .buffered(READ_AHEAD);

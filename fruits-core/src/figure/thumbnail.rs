@@ -1,15 +1,26 @@
 //! Small pictures that fit into a page.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use futures::StreamExt;
 use image::RgbImage;
 use turbojpeg::{Image, PixelFormat, Subsamp};
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::pixels::{self, Limits};
-use crate::store::{Length, Store};
+use crate::store::{self, Length, Store};
 
 const QUALITY: i32 = 85;
+
+/// Where the photos of features lie; nothing if it does not answer: then they are shown without pictures, instead of waiting for each.
+pub(crate) async fn photos_of(location: &str) -> Option<Arc<dyn Store>> {
+    let store = store::open(location).ok()?;
+    let first = store.list().next().await;
+    let is_gone = matches!(&first, Some(Err(error)) if error.kind() == ErrorKind::Unavailable);
+    (!is_gone).then_some(store)
+}
 
 /// The photo at a path below the store's root, scaled to fit into `side` x `side` pixels, as a `data:` URI.
 pub(crate) async fn thumbnail(store: &dyn Store, path: &str, side: u32) -> Result<String> {

@@ -14,13 +14,12 @@ use tokio::runtime::RuntimeFlavor;
 use crate::error::{Error, Failure, Result, printable_lines};
 use crate::features::{Features, Manifest};
 use crate::figure::scree::percent;
-use crate::figure::thumbnail::thumbnail;
+use crate::figure::thumbnail::{photos_of, thumbnail};
 use crate::figure::{ContactSheet, Explorer, Figure, THRESHOLDS};
 use crate::folder::{ImageFolder, Survey};
 use crate::mobilenet::MobileNetV2;
 use crate::pca::Pca;
 use crate::report::Report;
-use crate::store;
 use table::{shown_rows, table};
 
 /// Photos shown of each label.
@@ -83,11 +82,14 @@ impl Features {
         shown
             .with_column(Column::new("path".into(), self.short_paths()))
             .expect("it has a column of this name and length");
-        let store = store::open(source).ok();
-        let pictures = rows
-            .iter()
-            .map(async |&row| thumbnail(store.as_deref()?, paths[row], SIDE).await.ok());
-        let pictures = wait(join_all(pictures)).unwrap_or_else(|| vec![None; rows.len()]);
+        let pictures = async {
+            let store = photos_of(source).await;
+            let pictures = rows
+                .iter()
+                .map(async |&row| thumbnail(store.as_deref()?, paths[row], SIDE).await.ok());
+            join_all(pictures).await
+        };
+        let pictures = wait(pictures).unwrap_or_else(|| vec![None; rows.len()]);
         let page = html! { p { (shape) } (table(&shown, &pictures)) (failures(self.failures())) (notes(&self.manifest().survey)) };
         let notes = self.manifest().survey.sentences().join("\n");
         emit(page, &format!("{shape}\n{shown}\n{notes}"));
