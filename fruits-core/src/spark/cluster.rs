@@ -195,14 +195,19 @@ async fn run_here(home: &Path, arguments: &[String], exchange: &Exchange) -> Res
     Err(Error::new(ErrorKind::Io, Step::Spark, "", message))
 }
 
-/// Of all that Spark said, what the workers said last, or else its own last lines.
+/// Of all that Spark said, what the workers said last, or else its own last lines. Of a worker that has ended, Spark may have read only the
+/// beginning; another try may have said it whole.
 fn reason(log: &str) -> String {
-    let ours = log
-        .lines()
-        .rev()
-        .find_map(|line| line.find("fruits: ").map(|at| &line[at..]));
-    match ours {
-        Some(line) => line.to_owned(),
+    let ours = |line| str::find(line, "fruits: ").map(|at| &line[at..]);
+    let all: Vec<&str> = log.lines().filter_map(ours).collect();
+    let last = all.last().map(|last| last.trim_end_matches('.'));
+    let whole = last.and_then(|last| {
+        all.iter()
+            .filter(|line| line.starts_with(last))
+            .max_by_key(|line| line.len())
+    });
+    match whole {
+        Some(line) => (*line).to_owned(),
         None => log
             .lines()
             .rev()
@@ -327,6 +332,8 @@ mod tests {
     fn the_reason_is_the_workers_if_it_said_one() {
         let log = "26/11/24 ERROR\nSubprocess exited with status 1. Error: fruits: s3://b/: read: denied\n\tat java\nTime taken\n";
         assert_eq!(reason(log), "fruits: s3://b/: read: denied");
+        let cut = format!("{log}Subprocess exited with status 1. Error: fruits: s3.\n");
+        assert_eq!(reason(&cut), "fruits: s3://b/: read: denied");
         assert_eq!(reason("one\n\ntwo\n"), "two | one");
     }
 }
