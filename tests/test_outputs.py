@@ -121,6 +121,18 @@ def test_who_is_late_leaves_nothing_in_the_others_output(crowd, place):
     assert whole(folder)["photos"] == 16 and len(pandas.read_parquet(folder / "features")) == 16
 
 
+def test_who_has_no_photos_takes_nothing_from_others(crowd, place, tmp_path):
+    out, empty = place.uri("out"), tmp_path / "empty"
+    empty.mkdir()
+    first = start("features", crowd, "--out", out)
+    until(lambda: place.has("out", "_owner.json"))
+    for option in "--overwrite", "--resume":
+        assert "no photo in it" in run("features", empty, "--out", out, option, status=1).stderr
+    _, error = first.communicate()
+    assert first.returncode == 0, error
+    assert whole(place.folder("out"))["photos"] == PHOTOS
+
+
 def test_of_two_one_goes_on_with_what_the_other_has_made(crowd, place):
     out = place.uri("out")
     first = start("features", crowd, "--out", out, "--checkpoint", 0)

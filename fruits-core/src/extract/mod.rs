@@ -265,10 +265,8 @@ impl Extraction {
     /// [`deadline`](Self::deadline) passed, since an output is whole or refused. What was computed before the error stays, for
     /// [`resume_to`](Self::resume_to).
     pub async fn run_to(mut self, location: &str, if_exists: IfExists) -> Result<Manifest> {
-        let begin = FeaturesWriter::begin(store::open(location)?, if_exists);
-        let (found, writer) = future::join(self.look(), begin).await;
-        let writer = writer?;
-        writer.run().or_release(found).await?;
+        self.look().await?;
+        let writer = FeaturesWriter::begin(store::open(location)?, if_exists).await?;
         self.write(writer, None).await
     }
 
@@ -287,7 +285,7 @@ impl Extraction {
         self.write(writer, Some(earlier)).await
     }
 
-    /// Makes sure that there is a photo, before an earlier output is touched.
+    /// Makes sure that there is a photo, before an output is taken from another run.
     async fn look(&mut self) -> Result<()> {
         match self.photos.next().await {
             Some(Err(error)) if store::is_about_all(&*self.store, &error) => Err(error),

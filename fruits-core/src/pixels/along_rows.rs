@@ -1,11 +1,17 @@
 //! The pass along rows, in which almost all the work of a large photo is: several rows at once, by the processor's vectors.
 
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // what the vectors need
+
+#[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m128i, __m256i};
 
+#[cfg(target_arch = "x86_64")]
 use pulp::cast;
 
 use super::rows::CHANNELS;
-use super::weights::{HALF, PRECISION_BITS, Weights, clip};
+#[cfg(target_arch = "x86_64")]
+use super::weights::PRECISION_BITS;
+use super::weights::{HALF, Weights, clip};
 
 /// Rows that share the reads of a weight.
 const ROWS: usize = 4;
