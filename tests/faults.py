@@ -7,23 +7,10 @@ import threading
 CHUNK = 16384
 
 
-class Proxy:
-    """Forwards to `upstream` (http://host:port). `fault(request, nth)` says what happens to the nth request, counted from 0:
+class Server:
+    """Serves connections to 127.0.0.1 in a thread of its own, until the end of the `with`."""
 
-    None            nothing
-    ("late", s)     the answer begins s seconds later
-    ("answer", status, body)   this answer instead
-    ("reset",)      the connection is reset in the middle of the body
-    ("stall", s)    the body stops in the middle for s seconds, then the connection closes
-    ("longer",)     the headers promise ten bytes more than there are
-    ("shorter",)    the headers promise ten bytes less
-    """
-
-    def __init__(self, upstream, fault=lambda request, nth: None):
-        self.upstream = upstream.removeprefix("http://").split(":")
-        self.fault = fault
-        self.requests = []
-        self.lock = threading.Lock()
+    tls = None
 
     def __enter__(self):
         started = threading.Event()
@@ -31,8 +18,8 @@ class Proxy:
 
         def serve():
             asyncio.set_event_loop(self.loop)
-            self.server = self.loop.run_until_complete(asyncio.start_server(self.connection, "127.0.0.1", 0, limit=1 << 20))
-            self.endpoint = "http://127.0.0.1:%d" % self.server.sockets[0].getsockname()[1]
+            self.server = self.loop.run_until_complete(asyncio.start_server(self.serve, "127.0.0.1", 0, limit=1 << 20, ssl=self.tls))
+            self.port = self.server.sockets[0].getsockname()[1]
             started.set()
             self.loop.run_forever()
 
@@ -48,6 +35,37 @@ class Proxy:
 
         self.loop.call_soon_threadsafe(stop)
 
+    async def serve(self, reader, writer):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await self.connection(reader, writer)
+        with contextlib.suppress(Exception):
+            writer.close()
+
+
+class Proxy(Server):
+    """Forwards to `upstream` (http://host:port). `fault(request, nth)` says what happens to the nth request, counted from 0:
+
+    None            nothing
+    ("late", s)     the answer begins s seconds later
+    ("answer", status, body)   this answer instead
+    ("reset",)      the connection is reset in the middle of the body
+    ("stall", s)    the body stops in the middle for s seconds, then the connection closes
+    ("longer",)     the headers promise ten bytes more than there are
+    ("shorter",)    the headers promise ten bytes less
+
+    `requests` holds method and path of each, `headers` the headers. `rewrite(path, headers)` says what the server is asked for instead.
+    """
+
+    def __init__(self, upstream, fault=lambda request, nth: None, rewrite=lambda path, headers: path):
+        self.upstream = upstream.removeprefix("http://").split(":")
+        self.fault = fault
+        self.rewrite = rewrite
+        self.requests, self.headers = [], []
+
+    @property
+    def endpoint(self):
+        return f"http://127.0.0.1:{self.port}"
+
     async def connection(self, reader, writer):
         backend = None
         try:
@@ -57,9 +75,9 @@ class Proxy:
                 if headers.pop("expect", None):
                     writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
-                with self.lock:
-                    nth = len(self.requests)
-                    self.requests.append(request)
+                nth = len(self.requests)
+                self.requests.append(request)
+                self.headers.append(headers.copy())
                 fault = self.fault(request, nth) or ("none",)
                 if fault[0] == "answer":
                     _, status, content = fault
@@ -69,20 +87,17 @@ class Proxy:
                     await asyncio.sleep(fault[1])
                 if backend is None:
                     backend = await asyncio.open_connection(*self.upstream, limit=1 << 20)
-                backend[1].write(raw(line, headers) + body)
+                method, path, version = line.split(" ")
+                backend[1].write(raw(f"{method} {self.rewrite(path, headers)} {version}", headers) + body)
                 keeps = await answer(backend[0], writer, fault, request.startswith("HEAD"))
                 if not keeps:
                     backend[1].close()
                     backend = None
                 if fault[0] in ("reset", "stall", "longer", "shorter"):
                     return
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
         finally:
-            for end in (writer, backend and backend[1]):
-                if end:
-                    with contextlib.suppress(Exception):
-                        end.close()
+            if backend:
+                backend[1].close()
 
 
 async def answer(reader, writer, fault, is_head):

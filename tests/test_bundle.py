@@ -20,8 +20,8 @@ from test_browser import browser, save  # noqa: F401
 OLDEST_GLIBC = (2, 17)
 BUCKET = "company"
 NOTEBOOK = "03-data-on-s3.ipynb"
-# What stands on a node for programs that only a real one has. The container is a folder of the node's.
-DOCKER = '#!/bin/sh\n[ "$1 $2 $3" = "exec -i jupyterhub" ] || exit 125\nshift 3\nexec chroot /srv/jupyterhub "$@"\n'
+# What stands on a node for programs that only a real one has. The container is a folder of the node's; docker's events end at once.
+DOCKER = '#!/bin/sh\n[ "$1" != events ] || exit 0\n[ "$1 $2 $3" = "exec -i jupyterhub" ] || exit 125\nshift 3\nexec chroot /srv/jupyterhub "$@"\n'
 SYSTEMCTL = '#!/bin/sh\necho "$@" >>/var/log/systemctl\n'
 HUB = """
 c = get_config()
@@ -161,8 +161,14 @@ def test_the_binary_on_a_node(ready, s3):
 def hub(ready, s3, tmp_path_factory):
     """JupyterHub in its container, after the step: its address, and the password that the secret holds."""
     container = Machine(ready.root / "srv/jupyterhub", ready.variables)
-    container.run("useradd", "--create-home", "--shell", "/bin/bash", "jovyan")
-    container.run("chpasswd", input="jovyan:jupyter\n")
+
+    def made():  # as EMR makes it
+        shutil.rmtree(container.root)
+        subprocess.run(["cp", "-a", script(ROOT / "tests" / "old_machine.sh"), container.root], check=True)
+        container.run("useradd", "--create-home", "--shell", "/bin/bash", "jovyan")
+        container.run("chpasswd", input="jovyan:jupyter\n")
+
+    made()
     secretsmanager = boto3_client("secretsmanager", s3.endpoint)
     password = secrets.token_urlsafe()
     secret = secretsmanager.create_secret(Name="hub", SecretString=password)["ARN"]
@@ -175,7 +181,15 @@ def hub(ready, s3, tmp_path_factory):
     print(again)
     assert "the kernel is in the container already" in again
     assert s3.client.get_object(Bucket=BUCKET, Key=f"jupyter/jovyan/{NOTEBOOK}")["Body"].read() == b"worked on"
-    assert "enable --now fruits-awake" in (ready.root / "var/log/systemctl").read_text()
+    systemctl = (ready.root / "var/log/systemctl").read_text()
+    assert "enable --now fruits-awake" in systemctl and "restart fruits-hub" in systemctl
+
+    # From here on it is another container: what systemd runs has put password and kernel there.
+    made()
+    (line,) = re.findall(r"^ExecStart=(.*)$", (ready.root / "etc/systemd/system/fruits-hub.service").read_text(), re.M)
+    said = ready.run(*line.split())
+    print(said)
+    assert "the container has password and kernel" in said and password not in said
 
     # On EMR, notebooks come from S3 by its jupyter-s3-conf.
     shutil.copy(ROOT / "notebooks" / NOTEBOOK, container.root / "home/jovyan")

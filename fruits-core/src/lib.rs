@@ -30,7 +30,9 @@
 //! | [`extractor`] | what any such network is |
 //! | [`pixels`] | bytes to 224x224 RGB, bit for bit as Pillow does it |
 //! | [`folder`] | labelled photos found under a location |
+//! | [`check_access`] | whether a location can be used, step by step |
 //! | [`store`] | where bytes live: S3, folders, memory |
+//! | [`log`] | what happens, for who wants to watch |
 //! | [`error`] | what can go wrong, on which file, in which step |
 //!
 //! Handles are owned and cheap to clone, so they live from one notebook cell to the next.
@@ -38,12 +40,14 @@
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
+mod access;
 pub mod error;
 pub mod extract;
 pub mod extractor;
 pub mod features;
 pub mod figure;
 pub mod folder;
+pub mod log;
 pub mod mobilenet;
 mod notebook;
 mod output;
@@ -55,6 +59,7 @@ pub mod spark;
 pub mod store;
 mod table;
 
+pub use access::check_access;
 pub use error::{Error, ErrorKind, Failure, Result, Step};
 pub use extract::{Extraction, Progress};
 pub use extractor::FeatureExtractor;

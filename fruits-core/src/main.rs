@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use fruits_core::figure::THRESHOLDS;
 use fruits_core::mobilenet::Precision;
 use fruits_core::pixels::{Decoding, Limits};
-use fruits_core::{ErrorKind, Extraction, Features, IfExists, MobileNetV2, Pca, Report, Result};
+use fruits_core::{Error, ErrorKind, Extraction, Features, IfExists, MobileNetV2, Pca, Report, Result};
 use serde_json::{Value, json};
 
 /// Shares of the variance in the JSON of `fruits pca`.
@@ -21,10 +21,14 @@ const JSON_SHARES: [&str; 5] = ["0.9", "0.95", "0.99", "0.999", "0.9999"];
 /// A photo's label is the name of the folder it lies in. Photos that cannot be read become rows of a failures table; the run goes on.
 ///
 /// Every location is a folder or s3://bucket/prefix. Credentials, region and endpoint for S3 are found as the AWS command line finds
-/// them; AWS_SKIP_SIGNATURE=true reads public buckets without credentials, AWS_REQUEST_PAYER=requester agrees to pay for requests.
+/// them, proxies and certificates, too; AWS_SKIP_SIGNATURE=true reads public buckets without credentials, AWS_REQUEST_PAYER=requester
+/// agrees to pay for requests, AWS_VIRTUAL_HOSTED_STYLE_REQUEST=true or false says whether the bucket's name goes into the host's.
 #[derive(Parser)]
 #[command(name = "fruits", version, arg_required_else_help = true)]
 struct Cli {
+    /// Tell what happens on standard error; -vv tells of each request, too [default: as the variable RUST_LOG says]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
     #[command(subcommand)]
     command: Command,
 }
@@ -48,6 +52,11 @@ enum Command {
     Worker,
     /// Make a report of features and their PCA: one HTML file that needs no network
     Report(ReportArgs),
+    /// Try whether a location can be used: which settings lead there, and what may be done
+    ///
+    /// Lists, reads, measures the line, and writes, copies and deletes one small object of its own. What it prints has no secret in it and can
+    /// be sent to whoever runs the network. Exits with 0 if all of it works.
+    CheckAccess(CheckAccessArgs),
 }
 
 #[derive(Args)]
@@ -143,6 +152,15 @@ struct ReportArgs {
     json: bool,
 }
 
+#[derive(Args)]
+struct CheckAccessArgs {
+    /// Location of photos or of outputs
+    location: String,
+    /// Write nothing
+    #[arg(long)]
+    read_only: bool,
+}
+
 fn main() -> ExitCode {
     use_one_arena();
     match tokio::runtime::Runtime::new() {
@@ -168,12 +186,14 @@ fn use_one_arena() {
 fn use_one_arena() {}
 
 async fn run() -> ExitCode {
-    let command = Cli::parse().command;
+    let Cli { verbose, command } = Cli::parse();
+    fruits_core::log::to_stderr(verbose);
     let is_extraction = matches!(command, Command::Features(_));
     let result = match command {
-        Command::Features(args) => features(args).await,
+        Command::Features(args) => features(args, verbose == 0).await,
         Command::Pca(args) => pca(args).await,
         Command::Report(args) => report(args).await,
+        Command::CheckAccess(args) => check_access(args).await,
         Command::Worker => fruits_core::spark::work().await,
     };
     match result {
@@ -197,7 +217,7 @@ fn goes_on(kind: ErrorKind) -> bool {
     matches!(kind, Denied | Io | TimedOut | TooManyFailures | Unavailable)
 }
 
-async fn features(args: FeaturesArgs) -> Result<()> {
+async fn features(args: FeaturesArgs, is_shown: bool) -> Result<()> {
     let model = match &args.weights {
         Some(path) => MobileNetV2::from_file(path)?,
         None => MobileNetV2::imagenet()?,
@@ -216,7 +236,7 @@ async fn features(args: FeaturesArgs) -> Result<()> {
             bytes: args.max_bytes,
             pixels: args.max_pixels,
         });
-    if std::io::stderr().is_terminal() {
+    if is_shown && std::io::stderr().is_terminal() {
         extraction = extraction.show_progress();
     }
     if let Some(deadline) = args.deadline {
@@ -318,6 +338,14 @@ async fn report(args: ReportArgs) -> Result<()> {
         say(json!({ "photos": features.len(), "failures": features.failures().len(), "out": args.out }));
     }
     Ok(())
+}
+
+async fn check_access(args: CheckAccessArgs) -> Result<()> {
+    let tell = |step: &str, found: std::result::Result<&str, &Error>| match found {
+        Ok(found) => say(format!("{step:<13} {found}")),
+        Err(error) => say(format!("{step:<13} FAILED: {}", error.message())),
+    };
+    fruits_core::check_access(&args.location, args.read_only, tell).await
 }
 
 /// Prints a line; a reader that is gone is no reason to fail.

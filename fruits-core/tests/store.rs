@@ -20,7 +20,7 @@ const NO_LIMIT: Length = Length::AtMost(1 << 30);
 macro_rules! conformance {
     ($($need:expr, $name:literal, $new:expr, $($own:ident)*;)*) => {{
         let mut trials = Vec::new();
-        $(conformance!(@store trials, $need, $name, $new; $($own)* missing_root content_comes_back lengths missing_key versions
+        $(conformance!(@store trials, $need, $name, $new; $($own)* missing_root content_comes_back large_objects lengths missing_key versions
             keys_are_opaque deleted_twice readers_see_whole_objects pages);)*
         trials
     }};
@@ -73,6 +73,14 @@ async fn content_comes_back(store: Arc<dyn Store>) {
             (1, "a/b.bin", size as u64)
         );
     }
+}
+
+/// On S3, two parts.
+async fn large_objects(store: Arc<dyn Store>) {
+    let content: Bytes = (0..(64 << 20) + 1).map(|i: u32| (i >> 9) as u8).collect();
+    store.put("a", content.clone()).await.unwrap();
+    let length = Length::Exactly(content.len() as u64);
+    assert!(store.get("a", length).await.unwrap() == content, "other bytes");
 }
 
 async fn lengths(store: Arc<dyn Store>) {

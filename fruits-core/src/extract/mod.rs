@@ -3,6 +3,7 @@
 //! Listing runs ahead of reading, reading of decoding and decoding of the network, each by a bounded number of photos, so memory does
 //! not grow with the number of photos. Rows keep the order of the photos. A photo that fails becomes a row of the failures table.
 
+mod line;
 mod pipeline;
 mod progress;
 
@@ -15,10 +16,11 @@ use futures::stream::{self, BoxStream, StreamExt};
 use ndarray::Array2;
 use polars::prelude::DataFrame;
 use tokio::sync::mpsc;
+use tracing::info;
 
 use crate::error::{Error, ErrorKind, Failure, Result, Step, printable};
 use crate::extractor::FeatureExtractor;
-use crate::features::{self, Earlier, Features, FeaturesWriter, Manifest, ROWS_PER_PART};
+use crate::features::{self, Earlier, Features, FeaturesWriter, Manifest, ROWS_PER_PART, Timings};
 use crate::folder::{self, Census, ImageFolder, Photo, Survey};
 use crate::output::IfExists;
 use crate::pixels::Limits;
@@ -147,6 +149,11 @@ impl Extraction {
                     }
                 }
                 found.is_complete.store(true, Ordering::Relaxed);
+                info!(
+                    "{}: all listed, {} photos",
+                    printable(&store.uri("")),
+                    found.photos.load(Ordering::Relaxed)
+                );
             }
         };
         let photos = stream::once(async move {
@@ -407,6 +414,16 @@ impl Extraction {
         }
         (progress.is_listing, progress.elapsed) = (false, start.elapsed());
         (self.on_progress)(&progress);
+        let Timings {
+            elapsed,
+            read,
+            decode,
+            infer,
+        } = pipeline.clocks.timings(progress.elapsed);
+        info!(
+            elapsed,
+            read, decode, infer, "{} photos in {elapsed:.1} s; seconds over all threads", progress.done
+        );
         let manifest = Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             source,

@@ -11,8 +11,10 @@ use ndarray::{Array2, ArrayView1};
 use polars::prelude::DataFrame;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::info;
 
-use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use super::line::Line;
+use crate::error::{Error, ErrorKind, Failure, Result, Step, printable};
 use crate::extractor::FeatureExtractor;
 use crate::features::{self, Timings};
 use crate::folder::Photo;
@@ -20,7 +22,7 @@ use crate::pixels::{Limits, Preprocessor};
 use crate::spare::Spare;
 use crate::store::{self, Length, Store};
 
-/// Photos that are read at the same time, or wait for the network.
+/// Photos that are read at the same time at most, or wait for the network.
 const READ_AHEAD: usize = 32;
 /// Photos that the network takes at once.
 const BATCH: usize = 4;
@@ -64,6 +66,7 @@ pub(super) struct Pipeline {
     model: Arc<dyn FeatureExtractor>,
     limits: Limits,
     threads: usize,
+    line: Line,
     /// A permit a thread that decodes.
     decoders: Semaphore,
     /// What decodes, when no thread does.
@@ -84,6 +87,7 @@ impl Pipeline {
             model,
             limits,
             threads,
+            line: Line::new(READ_AHEAD),
             decoders: Semaphore::new(threads),
             idle: Spare::default(),
             memory: Spare::default(),
@@ -156,7 +160,7 @@ impl Pipeline {
             self.read.fetch_add(1, Ordering::Relaxed);
             return Ok(Prepared::Known(photo, known));
         }
-        let pixels = match self.clocks.read.time_async(self.read(&photo)).await {
+        let pixels = match self.line.share(self.clocks.read.time_async(self.read(&photo))).await {
             Ok(bytes) => {
                 self.read.fetch_add(1, Ordering::Relaxed);
                 self.decode(bytes).await
@@ -265,6 +269,7 @@ impl Pipeline {
         if error.kind() == ErrorKind::Denied && self.denied.fetch_add(1, Ordering::Relaxed) + 1 >= READ_AHEAD {
             self.check_access()?;
         }
+        info!("{}: {}: {}", printable(&path), error.step(), printable(error.message()));
         Ok(Prepared::Failed(Failure::new(path, &error)))
     }
 }

@@ -3,10 +3,12 @@
 //! A part is a Parquet file; an index beside it says from which state of which file each row was computed.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ndarray::Array2;
 use polars::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
+use tracing::info;
 
 use super::{Earlier, Manifest, Part};
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
@@ -122,7 +124,15 @@ impl FeaturesWriter {
             sha256: store::sha256(&content),
             file,
         };
+        let (bytes, start) = (content.len(), Instant::now());
         self.run.put(&part.file, content).await?;
+        info!(
+            rows = part.rows,
+            bytes,
+            ms = start.elapsed().as_millis() as u64,
+            "part written: {}",
+            part.file
+        );
         self.parts.push(part);
         Ok(())
     }

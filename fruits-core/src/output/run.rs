@@ -6,9 +6,10 @@ use bytes::Bytes;
 use futures::future::{join, try_join};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
+use tracing::info;
 
 use super::{File, Finished, IfExists, Kind, MANIFEST, Name, OWNER, RUNS, SUCCESS, keys, optional, refusal};
-use crate::error::{Error, ErrorKind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step, printable};
 use crate::store::Store;
 
 /// How the name of a file begins with which a store is tried.
@@ -87,6 +88,12 @@ impl Run {
             run.or_release(Err::<(), _>(overtaken(&*run.store))).await?;
         }
         run.is_exclusive = is_exclusive;
+        info!(
+            exclusive = is_exclusive,
+            "{} is taken by the run {}",
+            printable(&run.store.uri("")),
+            run.id
+        );
         Ok(run)
     }
 
@@ -154,6 +161,7 @@ impl Run {
             about,
         };
         let made = self.or_release(self.replace(&finished).await).await?;
+        info!("{}: the output is there", printable(&self.store.uri("")));
         // The output is there; what cannot be removed now, the next run removes.
         let _ = join(self.delete(made), self.release()).await;
         Ok(())

@@ -11,9 +11,11 @@ use aws_sdk_emr::error::DisplayErrorContext;
 use aws_sdk_emr::types::{ActionOnFailure, HadoopJarStepConfig, StepConfig, StepState};
 use futures::StreamExt;
 use tempfile::TempDir;
+use tracing::info;
 
 use super::{sql_text, worker_command};
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::log;
 use crate::output::MAX_FILE;
 use crate::store::{self, Length, Store};
 
@@ -22,6 +24,8 @@ pub(super) const POLL: Duration = Duration::from_secs(2);
 /// Where `bootstrap/emr/node.sh` puts the binary.
 const WORKER_ON_EMR: &str = "/opt/fruits/bin/fruits";
 const STATEMENT: &str = include_str!("../../../bootstrap/spark/tasks.sql");
+/// What workers tell of what they do.
+const WORKER_LOG: &str = "spark.executorEnv.RUST_LOG";
 /// What makes a file a task of its own: files larger than none are not split, and none fits beside another.
 const SETTINGS: [(&str, &str); 5] = [
     ("spark.sql.catalogImplementation", "in-memory"),
@@ -123,6 +127,7 @@ impl Cluster {
     /// Runs the tasks that lie in the exchange folder. Dropped before its end, it ends the job of a local Spark.
     pub async fn run(&self, exchange: &Exchange, executors: usize, settings: &BTreeMap<String, String>) -> Result<()> {
         let mut all: BTreeMap<&str, &str> = SETTINGS.into_iter().collect();
+        let log = std::env::var(log::VARIABLE).unwrap_or_default();
         let (count, worker) = (
             executors.to_string(),
             match self {
@@ -145,12 +150,20 @@ impl Cluster {
                 ("spark.task.cpus", "4"),
             ]),
         }
+        if !log.is_empty() {
+            all.insert(WORKER_LOG, &log);
+        }
         all.extend(settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let statement = STATEMENT
             .replace("{lines}", &sql_text(&format!("{}/lines", exchange.uri)))
             .replace("{answers}", &sql_text(&format!("{}/answers", exchange.uri)))
             .replace("{worker}", &worker_command(worker)?);
         exchange.store.put("tasks.sql", statement.into()).await?;
+        // Values that the user set may be secrets.
+        info!(
+            "spark-sql, with settings for {}",
+            all.keys().copied().collect::<Vec<_>>().join(", ")
+        );
         let mut arguments: Vec<String> = all
             .iter()
             .flat_map(|(name, value)| ["--conf".to_owned(), format!("{name}={value}")])
@@ -219,7 +232,7 @@ fn reason(log: &str) -> String {
 }
 
 async fn run_step(cluster: &str, arguments: Vec<String>) -> Result<()> {
-    let client = Client::new(&store::aws().await);
+    let client = Client::new(&store::aws().await?);
     let failed = |error: aws_sdk_emr::Error| {
         Error::new(
             ErrorKind::Io,
@@ -244,6 +257,7 @@ async fn run_step(cluster: &str, arguments: Vec<String>) -> Result<()> {
         .map_err(|error| failed(error.into()))?
         .step_ids
         .unwrap_or_default();
+    info!("{cluster}: steps {ids:?}");
     let Some(id) = ids.first() else {
         return Err(Error::new(ErrorKind::Io, Step::Spark, cluster, "EMR accepted no step"));
     };

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures::stream::{BoxStream, StreamExt};
+use tracing::info;
 
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
 use crate::extract::{self, Progress};
@@ -318,6 +319,11 @@ impl Spark {
         if sizes.is_empty() {
             return Ok(Vec::new());
         }
+        info!(
+            "{} tasks with {} items in all",
+            sizes.len(),
+            sizes.iter().sum::<usize>()
+        );
         let job = async {
             let job = self.cluster.run(&exchange, self.executors, &self.settings);
             let mut job = std::pin::pin!(job);

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
+use tracing::info;
 
 use super::protocol::{Answer, Item, Order, Outcome, PROTOCOL, Work, from_line, to_line};
 use crate::error::{Error, ErrorKind, Result, Step};
@@ -58,6 +59,7 @@ async fn serve(order: Order, lines: BoxStream<'static, Result<String>>) -> Resul
         let task = format!("task {}", order.task);
         return Err(Error::new(ErrorKind::Invalid, Step::Spark, task, message));
     }
+    info!("task {}: {} items", order.task, items.len());
     let result = match order.work {
         Work::Extract {
             source,

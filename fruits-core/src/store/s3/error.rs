@@ -6,7 +6,9 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use super::{Bucket, CHANGED, DEADLINE};
+use super::client::Origin;
+use super::settings::HOST_STYLE;
+use super::{Bucket, CHANGED, DEADLINE, network};
 use crate::error::{Error, ErrorKind, Step};
 
 impl Bucket {
@@ -38,7 +40,15 @@ impl Bucket {
         };
         match (code, status) {
             // Not NotFound, which a new prefix is too.
-            ("NoSuchBucket", _) => about_all(ErrorKind::Invalid, "there is no such bucket"),
+            ("NoSuchBucket", _) => about_all(
+                ErrorKind::Invalid,
+                &format!("there is no such bucket{}", self.other_style("; if there is, ")),
+            ),
+            // As OSS and TOS say it.
+            ("SecondLevelDomainForbidden" | "InvalidPathAccess", _) => about_all(
+                ErrorKind::Invalid,
+                &format!("the service wants the bucket's name in the host's; set {HOST_STYLE}=true"),
+            ),
             ("InvalidObjectState", _) => {
                 let message = "archived in a cold storage class; restore the object first";
                 about_key(ErrorKind::Unsupported, message)
@@ -78,18 +88,84 @@ impl Bucket {
                     _ => about_all(ErrorKind::Denied, &message),
                 }
             }
-            (_, None) if has_cause::<CredentialsError>(&error) => about_all(
-                ErrorKind::Denied,
-                "no credentials found; set AWS_PROFILE or the AWS_* variables, or AWS_SKIP_SIGNATURE=true for a public bucket",
+            (_, None) if has_cause::<CredentialsError>(&error) => self.no_credentials(&error),
+            (_, Some(400 | 501)) if step == Step::Write && self.sends_checksums() => about_all(
+                ErrorKind::Invalid,
+                "the service refused; if it does not know Amazon's checksums, set AWS_REQUEST_CHECKSUM_CALCULATION=when_required",
             ),
             (_, Some(400..=499)) if code != "RequestTimeout" && !matches!(status, Some(408 | 429)) => {
                 about_key(ErrorKind::Invalid, &format!("the service refused: {}", reason(&error)))
             }
+            (_, None) => about_all(
+                ErrorKind::Unavailable,
+                &format!("the service cannot be reached{}", self.way(&causes(&error))),
+            ),
             _ => about_all(
                 ErrorKind::Unavailable,
                 "the service does not answer as it should, after all tries",
             ),
         }
+    }
+
+    /// Why requests cannot be signed, and what to do.
+    pub(super) fn no_credentials(&self, error: &(dyn StdError + 'static)) -> Error {
+        let why = self.origin().map(|origin| origin.settings.why_no_credentials());
+        let mut message = why.unwrap_or_else(|| "no credentials".to_owned());
+        let cause = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>());
+        // That nothing was found needs no reason.
+        if let Some(cause) = cause.filter(|cause| !matches!(cause, CredentialsError::CredentialsNotLoaded(_))) {
+            message = format!("{message}: {}", causes(cause));
+        }
+        Error::new(ErrorKind::Denied, Step::Input, self.uri(""), message)
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.connection.get()?.origin.as_ref()
+    }
+
+    /// The switch to the other of the two ways to name a bucket, for services that know only one of them.
+    fn other_style(&self, before: &str) -> String {
+        match self.origin() {
+            Some(origin) if origin.has_own_endpoint => {
+                let (place, other) = match origin.is_host_style {
+                    true => ("path", false),
+                    false => ("host's name", true),
+                };
+                format!("{before}the service may want its name in the {place}: set {HOST_STYLE}={other}")
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Whether a service that is not Amazon's gets checksums that it need not know.
+    fn sends_checksums(&self) -> bool {
+        let is_off = std::env::var("AWS_REQUEST_CHECKSUM_CALCULATION")
+            .is_ok_and(|value| value.eq_ignore_ascii_case("when_required"));
+        !is_off && self.origin().is_some_and(|origin| origin.has_own_endpoint)
+    }
+
+    /// What lies on the way to the service, and what may be wrong with it.
+    fn way(&self, causes: &str) -> String {
+        let mut way = match network::proxies().as_slice() {
+            [] => String::new(),
+            proxies => {
+                let proxies: Vec<String> = proxies.iter().map(|(name, proxy)| format!("{name}={proxy}")).collect();
+                format!(" ({})", proxies.join(", "))
+            }
+        };
+        let advice = if causes.contains("proxy authorization required") {
+            "; the proxy wants a name and a password: HTTPS_PROXY=http://name:password@host:port"
+        } else if causes.contains("tunnel error") {
+            "; the proxy does not let it through: check HTTPS_PROXY, or name this host in NO_PROXY"
+        } else if causes.contains("UnknownIssuer") || causes.contains("invalid peer certificate") {
+            "; its certificate is not trusted: set AWS_CA_BUNDLE to the file of your company's certificates"
+        } else if causes.contains("dns error") {
+            way += &self.other_style("; ");
+            "; its name is not known here: check the endpoint and the region, and whether this network needs HTTPS_PROXY"
+        } else {
+            "; check the endpoint, and whether this network needs HTTPS_PROXY"
+        };
+        way + advice
     }
 }
 
@@ -117,7 +193,7 @@ pub(super) fn causes(error: &(dyn StdError + 'static)) -> String {
     said.join(": ")
 }
 
-fn has_cause<T: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
+pub(super) fn has_cause<T: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
     chain(error).any(|error| error.is::<T>())
 }
 

@@ -2,28 +2,35 @@
 
 mod client;
 mod error;
+mod list;
+mod network;
+mod requests;
+mod settings;
+mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Config;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::DateTime;
-use aws_sdk_s3::types::{EncodingType, Object, RequestPayer};
+use aws_sdk_s3::types::RequestPayer;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tokio::sync::{OnceCell, mpsc};
+use tracing::{debug, info};
 
 pub(crate) use self::client::aws;
-use self::client::{connect, is_set, retries, timeouts};
+use self::client::{Connection, connect, is_set, timeouts};
 use self::error::causes;
+use self::write::Condition;
 use super::{CHANGED, Entry, LIST_AHEAD, Length, Store, stream_of};
-use crate::error::{Error, ErrorKind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step, printable};
 
-/// Tries of the first request to a store, if nothing answers: a mistyped endpoint should be said at once.
-const FIRST_ATTEMPTS: u32 = 3;
 /// Tries of an object whose answer breaks off: the SDK retries requests, but not what comes after the headers.
 const BODY_ATTEMPTS: u32 = 6;
 const BODY_BACKOFF: Duration = Duration::from_millis(100);
@@ -31,8 +38,6 @@ const BODY_BACKOFF: Duration = Duration::from_millis(100);
 const SWAP_ATTEMPTS: u32 = 3;
 /// Time in which nothing comes of an object, with all tries. A slow line may take as long as it takes.
 const DEADLINE: Duration = Duration::from_secs(300);
-/// Bytes a second that a line has at least, for what is sent: how far that has come, nobody sees.
-const SLOWEST_UPLOAD: u64 = 4 << 10;
 
 /// A bucket of S3, or what is below a prefix in it.
 ///
@@ -54,7 +59,7 @@ struct Bucket {
     /// Empty, or ends in `/`.
     prefix: String,
     request_payer: Option<RequestPayer>,
-    client: OnceCell<Client>,
+    connection: OnceCell<Connection>,
 }
 
 impl S3Store {
@@ -71,12 +76,37 @@ impl S3Store {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_client(location: &str, client: Client) -> Result<Self> {
-        Self::with(location, OnceCell::new_with(Some(client)))
+        let connection = Connection { client, origin: None };
+        Self::with(location, OnceCell::new_with(Some(connection)))
     }
 
-    fn with(location: &str, client: OnceCell<Client>) -> Result<Self> {
+    /// What leads to the service, by name: the profile, the region, the endpoint, proxies and certificates. No secret is in it.
+    pub(crate) async fn settings(&self) -> Result<Vec<(&'static str, String)>> {
+        Ok(match &self.bucket.connection().await?.origin {
+            Some(origin) => origin.describe(),
+            None => Vec::new(),
+        })
+    }
+
+    /// Whether there are credentials, and until when.
+    pub(crate) async fn credentials(&self) -> Result<String> {
+        let origin = self.bucket.connection().await?.origin.as_ref();
+        let provider = origin.and_then(|origin| origin.config.credentials_provider());
+        let Some(provider) = provider else {
+            return Ok("none: requests are not signed".to_owned());
+        };
+        match provider.provide_credentials().await {
+            Ok(credentials) => Ok(match credentials.expiry() {
+                Some(expiry) => format!("found; valid until {}", DateTime::from(expiry)),
+                None => "found".to_owned(),
+            }),
+            Err(error) => Err(self.bucket.no_credentials(&error)),
+        }
+    }
+
+    fn with(location: &str, connection: OnceCell<Connection>) -> Result<Self> {
         let rest = location.strip_prefix("s3://").unwrap_or_default();
-        let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let (name, prefix) = split_bucket(rest);
         if name.is_empty() {
             let message = "not a location on S3; give s3://bucket/prefix";
             return Err(Error::new(ErrorKind::Invalid, Step::Input, location, message));
@@ -91,7 +121,7 @@ impl S3Store {
                 name: name.to_owned(),
                 prefix: format!("{prefix}{slash}"),
                 request_payer: is_set("AWS_REQUEST_PAYER").then_some(RequestPayer::Requester),
-                client,
+                connection,
             }),
         })
     }
@@ -187,21 +217,28 @@ impl Store for S3Store {
             self.bucket.put(key, Bytes::new(), Condition::None).await?;
             let put = self.bucket.put(key, Bytes::new(), Condition::Absent);
             let delete = self.bucket.delete(key, Condition::Tag("\"0\"".to_owned()));
-            let refused = |result: Result<()>| matches!(result, Err(error) if error.kind() == ErrorKind::AlreadyExists);
             let (put, delete) = futures::join!(put, delete);
-            Ok(refused(put) && refused(delete))
+            let mut is_refused = true;
+            for result in [put, delete] {
+                match result {
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                    // Better said now than when all is computed.
+                    Err(error) if error.kind() == ErrorKind::Denied => return Err(error),
+                    _ => is_refused = false,
+                }
+            }
+            Ok(is_refused)
         })
     }
 
     fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let source = format!("{}/{}", self.bucket.name, self.bucket.full_key(from));
-            let source: Vec<_> = source.split('/').map(urlencoding::encode).collect();
-            let request = self.bucket.client().await.copy_object();
+            let source = self.bucket.copy_source(from);
+            let request = self.bucket.client().await?.copy_object();
             let copy = request
                 .bucket(&self.bucket.name)
                 .key(self.bucket.full_key(to))
-                .copy_source(source.join("/"))
+                .copy_source(&source)
                 .if_none_match("*")
                 .set_request_payer(self.bucket.request_payer.clone())
                 .customize()
@@ -209,6 +246,12 @@ impl Store for S3Store {
                 .send();
             let error = match tokio::time::timeout(DEADLINE, copy).await {
                 Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) if is_too_large_to_copy(&error) => {
+                    match self.bucket.copy_parts(from, &source, to).await {
+                        Err(error) => error,
+                        done => return done,
+                    }
+                }
                 Ok(Err(error)) => self.bucket.error(Step::Write, from, error),
                 Err(_) => return Err(self.bucket.overdue(Step::Write, to)),
             };
@@ -230,18 +273,12 @@ impl Store for S3Store {
     }
 }
 
-/// What must hold for a write to happen.
-enum Condition {
-    None,
-    Absent,
-    Tag(String),
-}
-
 impl Bucket {
     fn uri(&self, key: &str) -> String {
         let uri = format!("s3://{}/{}{key}", self.name, self.prefix);
-        match key {
-            "" => uri[..uri.len() - 1].to_owned(),
+        match uri.strip_suffix('/') {
+            // A prefix that ends in several slashes keeps them, so that the URI opens the same place.
+            Some(short) if key.is_empty() && !short.ends_with('/') => short.to_owned(),
             _ => uri,
         }
     }
@@ -250,78 +287,27 @@ impl Bucket {
         format!("{}{key}", self.prefix)
     }
 
-    async fn client(&self) -> &Client {
-        self.client.get_or_init(connect).await
+    /// An object as the source of a copy: in an access point, by its ARN.
+    fn copy_source(&self, key: &str) -> String {
+        let object = if self.name.starts_with("arn:") { "/object" } else { "" };
+        let source = format!("{}{object}/{}", self.name, self.full_key(key));
+        let parts: Vec<_> = source.split('/').map(urlencoding::encode).collect();
+        parts.join("/")
     }
 
-    async fn list(&self, entries: &mpsc::Sender<Result<Entry>>) -> Result<()> {
-        let client = self.client().await;
-        let (mut token, mut is_first) = (None, true);
-        loop {
-            let request = client.list_objects_v2();
-            let request = request
-                .bucket(&self.name)
-                .prefix(&self.prefix)
-                .encoding_type(EncodingType::Url) // XML cannot hold every key
-                .set_continuation_token(token)
-                .set_request_payer(self.request_payer.clone());
-            let quick = Config::builder().retry_config(retries(FIRST_ATTEMPTS));
-            let page = match is_first {
-                true => match request.clone().customize().config_override(quick).send().await {
-                    // It is there, but busy.
-                    Err(error) if error.raw_response().is_some() => request.send().await,
-                    result => result,
-                },
-                false => request.send().await,
-            };
-            let page = page.map_err(|error| self.error(Step::List, "", error))?;
-            let is_truncated = page.is_truncated == Some(true);
-            if is_first && page.contents().is_empty() && !is_truncated {
-                let message = "nothing is there: no object's key begins with it";
-                return Err(Error::new(ErrorKind::NotFound, Step::List, self.uri(""), message));
-            }
-            is_first = false;
-            let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
-            for object in page.contents() {
-                let Some(entry) = self.entry(object, is_encoded).transpose() else {
-                    continue;
-                };
-                if entries.send(entry).await.is_err() {
-                    return Ok(());
-                }
-            }
-            token = page.next_continuation_token;
-            match (is_truncated, &token) {
-                (false, _) => return Ok(()),
-                (true, Some(_)) => {}
-                (true, None) => {
-                    let message = "the service has more to list, but does not say where to go on";
-                    return Err(Error::new(ErrorKind::Unavailable, Step::List, self.uri(""), message));
-                }
-            }
-        }
+    async fn client(&self) -> Result<&Client> {
+        Ok(&self.connection().await?.client)
     }
 
-    /// An object as listed; nothing for the marker that consoles put where they show a folder.
-    fn entry(&self, object: &Object, is_encoded: bool) -> Result<Option<Entry>> {
-        let listed = object.key().unwrap_or_default();
-        let decoded = if is_encoded {
-            // As in forms, a space is a plus.
-            urlencoding::decode(&listed.replace('+', " ")).map(|key| key.into_owned())
-        } else {
-            Ok(listed.to_owned())
+    async fn connection(&self) -> Result<&Connection> {
+        // What is wrong with the settings is wrong for the store as a whole.
+        let connect = async || {
+            connect(&self.name).await.map_err(|error| {
+                let message = format!("{}: {}", error.subject(), error.message());
+                Error::new(error.kind(), Step::Input, self.uri(""), message)
+            })
         };
-        let invalid = |message| Error::new(ErrorKind::Invalid, Step::List, self.uri(listed), message);
-        let key = decoded.map_err(|_| invalid("the key is not UTF-8"))?;
-        let key = key
-            .strip_prefix(&self.prefix)
-            .ok_or_else(|| invalid("the service listed a key outside of what it was asked for"))?;
-        let modified = || object.last_modified().map(DateTime::to_string);
-        Ok((!key.is_empty()).then(|| Entry {
-            key: key.to_owned(),
-            size: object.size().and_then(|size| size.try_into().ok()).unwrap_or_default(),
-            version: object.e_tag().map(str::to_owned).or_else(modified).unwrap_or_default(),
-        }))
+        self.connection.get_or_try_init(connect).await
     }
 
     /// An object, and its ETag.
@@ -331,6 +317,7 @@ impl Bucket {
             match self.try_get(key, length, received).await {
                 // The answer broke off, or came short.
                 Err(error) if error.kind() == ErrorKind::Io && attempt < BODY_ATTEMPTS => {
+                    info!(attempt, "{error}");
                     tokio::time::sleep(BODY_BACKOFF * 2_u32.pow(attempt)).await;
                     attempt += 1;
                 }
@@ -340,7 +327,8 @@ impl Bucket {
     }
 
     async fn try_get(&self, key: &str, length: Length, received: &AtomicUsize) -> Result<(Bytes, Option<String>)> {
-        let request = self.client().await.get_object();
+        let start = Instant::now();
+        let request = self.client().await?.get_object();
         let answer = request
             .bucket(&self.name)
             .key(self.full_key(key))
@@ -367,49 +355,32 @@ impl Bucket {
             content.extend_from_slice(&chunk);
         }
         length.check(content.len() as u64, uri)?;
+        let ms = start.elapsed().as_millis() as u64;
+        debug!(bytes = content.len(), ms, "{} read", printable(&uri()));
         Ok((content.into(), tag))
     }
+}
 
-    async fn put(&self, key: &str, content: Bytes, condition: Condition) -> Result<()> {
-        let (if_none_match, if_match) = match condition {
-            Condition::None => (None, None),
-            Condition::Absent => (Some("*".to_owned()), None),
-            Condition::Tag(tag) => (None, Some(tag)),
-        };
-        let deadline = DEADLINE + Duration::from_secs(content.len() as u64 / SLOWEST_UPLOAD);
-        let request = self.client().await.put_object();
-        let put = request
-            .bucket(&self.name)
-            .key(self.full_key(key))
-            .body(content.into())
-            .set_if_none_match(if_none_match)
-            .set_if_match(if_match)
-            .set_request_payer(self.request_payer.clone())
-            .customize()
-            .config_override(Config::builder().timeout_config(timeouts(deadline)))
-            .send();
-        match tokio::time::timeout(deadline, put).await {
-            Ok(result) => result.map(|_| ()).map_err(|error| self.error(Step::Write, key, error)),
-            Err(_) => Err(self.overdue(Step::Write, key)),
-        }
+/// The bucket, which may be the ARN of an access point, and the rest of a location.
+fn split_bucket(rest: &str) -> (&str, &str) {
+    // Slashes of an ARN: `accesspoint/name` has one, `outpost/id/accesspoint/name` has three.
+    let own = match rest.strip_prefix("arn:") {
+        Some(arn) if arn.contains(":outpost/") => 3,
+        Some(arn) if arn.contains(":accesspoint/") => 1,
+        _ => 0,
+    };
+    match rest.match_indices('/').nth(own) {
+        Some((slash, _)) => (&rest[..slash], &rest[slash + 1..]),
+        None => (rest, ""),
     }
+}
 
-    async fn delete(&self, key: &str, condition: Condition) -> Result<()> {
-        let tag = match condition {
-            Condition::Tag(tag) => Some(tag),
-            _ => None,
-        };
-        let request = self.client().await.delete_object();
-        request
-            .bucket(&self.name)
-            .key(self.full_key(key))
-            .set_if_match(tag)
-            .set_request_payer(self.request_payer.clone())
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| self.error(Step::Write, key, error))
-    }
+/// S3 copies up to 5 GiB in one request.
+fn is_too_large_to_copy<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    error.code() == Some("InvalidRequest")
+        && error
+            .message()
+            .is_some_and(|message| message.contains("copy source is larger"))
 }
 
 #[cfg(test)]
@@ -424,6 +395,23 @@ mod tests {
         assert_eq!(uri("s3://b/Test", "a b/é%2F+.jpg"), "s3://b/Test/a b/é%2F+.jpg");
         assert_eq!(uri("s3://b/Test/", ""), "s3://b/Test");
         assert_eq!(uri("s3://b/Test//", "/1.jpg"), "s3://b/Test///1.jpg");
+        for location in ["s3://b/Test//", "s3://b//", "s3://b/Test", "s3://b"] {
+            assert_eq!(
+                uri(location, ""),
+                location,
+                "what a worker is told opens the same place"
+            );
+        }
+        let point = "s3://arn:aws:s3:eu-west-3:123456789012:accesspoint/point";
+        assert_eq!(uri(point, "1.jpg"), format!("{point}/1.jpg"));
+        let store = S3Store::new(&format!("{point}/Test/a b")).unwrap();
+        assert_eq!((&*store.bucket.name, &*store.bucket.prefix), (&point[5..], "Test/a b/"));
+        assert_eq!(
+            store.bucket.copy_source("1.jpg"),
+            "arn%3Aaws%3As3%3Aeu-west-3%3A123456789012%3Aaccesspoint/point/object/Test/a%20b/1.jpg"
+        );
+        let outpost = "arn:aws:s3-outposts:eu-west-3:123456789012:outpost/op-1/accesspoint/point";
+        assert_eq!(split_bucket(&format!("{outpost}/Test")), (outpost, "Test"));
         for location in ["s3://", "s3:///key", "gs://b"] {
             assert_eq!(S3Store::new(location).unwrap_err().kind(), ErrorKind::Invalid);
         }
