@@ -33,6 +33,7 @@ class Hub:
             "FRUITS_PHOTOS": str(SAMPLE),
             "FRUITS_OUT": str(folder / "out"),
             "FRUITS_MARK": self.mark,
+            "no_proxy": "127.0.0.1",
         }
         self.log = folder / "log"
         command = [ROOT / "bootstrap" / "hub.sh", "tester", str(self.port)]
@@ -144,6 +145,8 @@ def test_the_first_notebook_in_jupyterlab(hub, browser):  # noqa: F811
     assert {address for address, _ in addresses} <= {"0100007F"}, "127.0.0.1 alone"
     commands = [(folder / "cmdline").read_bytes() for folder in hub.processes()]
     assert any(b"evcxr" in command for command in commands) and not [c for c in commands if hub.password.encode() in c]
+    kernels = [folder for folder in hub.processes() if b"evcxr" in (folder / "cmdline").read_bytes()]
+    assert kernels and all(b"no_proxy=127.0.0.1" in (folder / "environ").read_bytes() for folder in kernels), "the way to S3"
     holders = [folder for folder in hub.processes() if hub.password.encode() in (folder / "environ").read_bytes()]
     assert len(holders) <= 2, "the script and the hub: not the proxy, the notebook server, the kernels"
     page.context.close()

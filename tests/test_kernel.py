@@ -88,6 +88,15 @@ def test_what_survives_an_error_a_panic_and_an_interrupt(start):
     assert "cannot find value `kept`" in kernel.run("kept")
 
 
+def test_what_happens_is_told_if_asked(start, monkeypatch):
+    sample = pathlib.Path(__file__).parent.parent / "data-sample" / "Kiwi"
+    extract = f'ImageFolder::open("{sample}").await?.features(&MobileNetV2::imagenet()?).await?.len()'
+    assert start().run(extract).strip() == "16"
+    monkeypatch.setenv("RUST_LOG", "info")
+    told = start().run(extract)
+    assert "INFO 16 photos in" in told and "DEBUG" not in told
+
+
 def test_another_crate(start):
     kernel = start()
     kernel.run("let number = 300_u64;")

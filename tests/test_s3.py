@@ -108,7 +108,7 @@ def test_what_no_try_can_mend_is_said_at_once(s3, aws, photos, tmp_path, monkeyp
         aws(proxy.endpoint)
         assert "must allow s3:GetObject" in says()
     aws("http://127.0.0.1:1")
-    assert "the service does not answer" in says()
+    assert "the service cannot be reached" in says()
     aws(s3.endpoint)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     assert "no credentials found" in says()

@@ -27,8 +27,8 @@ def order(tmp_path, photos, **changes):
     return "".join(json.dumps(line) + "\n" for line in [first, *items])
 
 
-def worker(lines, status=0):
-    done = subprocess.run([FRUITS, "worker"], input=lines, capture_output=True, text=True, timeout=60)
+def worker(lines, status=0, **environment):
+    done = subprocess.run([FRUITS, "worker"], input=lines, capture_output=True, text=True, timeout=60, env=os.environ | environment)
     assert done.returncode == status, done.stderr
     return done
 
@@ -50,6 +50,8 @@ def test_an_order_and_its_answer(tmp_path):
     assert again["sha256"] == part["sha256"]
 
     assert worker("").stdout == "", "an empty partition"
+    told = worker(order(tmp_path, photos), RUST_LOG="info")
+    assert "task 7: 16 items" in told.stderr and len(told.stdout.splitlines()) == 1
     assert "7 of 17 lines came" not in worker(order(tmp_path, photos, items=17), status=1).stdout
     assert "16 of 17 lines came" in worker(order(tmp_path, photos, items=17), status=1).stderr
     assert "version 3" in worker(order(tmp_path, photos, protocol=3), status=1).stderr

@@ -89,10 +89,16 @@ impl Bucket {
                 }
             }
             (_, None) if has_cause::<CredentialsError>(&error) => self.no_credentials(&error),
-            (_, Some(400 | 501)) if step == Step::Write && self.sends_checksums() => about_all(
-                ErrorKind::Invalid,
-                "the service refused; if it does not know Amazon's checksums, set AWS_REQUEST_CHECKSUM_CALCULATION=when_required",
-            ),
+            // As B2, OSS, R2 and older MinIO and Ceph say it.
+            ("InvalidArgument" | "InvalidRequest" | "XAmzContentSHA256Mismatch" | "BadDigest", Some(400))
+            | (_, Some(501))
+                if step == Step::Write && self.sends_checksums() =>
+            {
+                about_all(
+                    ErrorKind::Invalid,
+                    "the service refused; if it does not know Amazon's checksums, set AWS_REQUEST_CHECKSUM_CALCULATION=when_required",
+                )
+            }
             (_, Some(400..=499)) if code != "RequestTimeout" && !matches!(status, Some(408 | 429)) => {
                 about_key(ErrorKind::Invalid, &format!("the service refused: {}", reason(&error)))
             }

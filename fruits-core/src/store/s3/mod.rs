@@ -41,10 +41,14 @@ const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A bucket of S3, or what is below a prefix in it.
 ///
-/// Locations are `s3://bucket` or `s3://bucket/prefix`, taken literally: nothing is decoded, and there are no wildcards. Credentials,
-/// region and endpoint come from where the AWS command line takes them: variables, `~/.aws`, SSO, the role of the machine; with an
-/// endpoint of its own (`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`) the bucket's name goes into the path. Two more variables:
-/// `AWS_SKIP_SIGNATURE=true` reads public buckets without credentials, `AWS_REQUEST_PAYER=requester` agrees to pay for requests.
+/// Locations are `s3://bucket` or `s3://bucket/prefix`, taken literally: nothing is decoded, and there are no wildcards. The bucket may be
+/// the ARN of an access point. Credentials, region and endpoint come from where the AWS command line takes them: variables, `~/.aws`, SSO,
+/// the role of the machine; so do proxies (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`) and certificates (`AWS_CA_BUNDLE`). With an endpoint of
+/// its own (`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`) the bucket's name goes into the path. Three more variables:
+/// `AWS_SKIP_SIGNATURE=true` reads public buckets without credentials, `AWS_REQUEST_PAYER=requester` agrees to pay for requests,
+/// `AWS_VIRTUAL_HOSTED_STYLE_REQUEST=true` or `false` says whether the bucket's name goes into the host's.
+///
+/// Objects over 64 MiB are written in parts, and appear when the last one is there.
 ///
 /// Requests are tried again when the service is busy or the connection breaks, an object as a whole. What no other try can mend
 /// (denied, expired, no such bucket) fails at once, with a sentence that says what to do.
