@@ -1,3 +1,3 @@
 use fruits_core::prelude::*;
-fruits_core::log::to_stderr(0);
+fruits_core::log::show(0);
 let _ready = async { Ok::<(), fruits_core::Error>(()) }.await?;

@@ -187,7 +187,7 @@ fn use_one_arena() {}
 
 async fn run() -> ExitCode {
     let Cli { verbose, command } = Cli::parse();
-    fruits_core::log::to_stderr(verbose);
+    fruits_core::log::show(verbose);
     let is_extraction = matches!(command, Command::Features(_));
     let result = match command {
         Command::Features(args) => features(args, verbose == 0).await,

@@ -1,9 +1,11 @@
 //! How far an extraction is.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::log;
 
 /// A line comes when the time since the start has grown by this factor.
 const SELDOM: f64 = 1.5;
@@ -91,10 +93,7 @@ fn lines() -> impl FnMut(&Progress) + Send {
         if is_last || progress.elapsed >= next {
             next = progress.elapsed.mul_f64(SELDOM);
             // A reader that is gone is no reason to fail.
-            let _ = match std::env::var_os("EVCXR_IS_RUNTIME") {
-                Some(_) => writeln!(std::io::stdout(), "{progress}"), // in a notebook, standard error is for errors
-                None => writeln!(std::io::stderr(), "{progress}"),
-            };
+            let _ = writeln!(log::stream(), "{progress}");
         }
     }
 }

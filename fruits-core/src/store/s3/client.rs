@@ -53,7 +53,8 @@ impl Origin {
             None => format!("{DEFAULT_REGION}, since nothing names one"),
         };
         let place = if self.is_host_style { "host's name" } else { "path" };
-        let endpoint = endpoint(&self.config).unwrap_or_else(|| "Amazon's".to_owned());
+        let endpoint = endpoint(&self.config).map(|endpoint| network::without_login(&endpoint));
+        let endpoint = endpoint.unwrap_or_else(|| "Amazon's".to_owned());
         vec![
             ("profile", profile),
             ("region", region),

@@ -93,12 +93,15 @@ fn ca_bundle(settings: &Settings) -> Option<String> {
 /// The variables of proxies that are set, and the proxies without names and passwords.
 pub(super) fn proxies() -> Vec<(&'static str, String)> {
     let value = |name| Some((name, std::env::var(name).ok().filter(|value| !value.is_empty())?));
-    let without_password = |(name, value): (_, String)| {
-        let (scheme, rest) = value.split_once("://").unwrap_or(("http", &value));
-        let host = rest.rsplit('@').next().unwrap_or_default();
-        (name, format!("{scheme}://{host}"))
-    };
-    PROXIES.into_iter().filter_map(value).map(without_password).collect()
+    let without_login = |(name, value): (_, String)| (name, without_login(&value));
+    PROXIES.into_iter().filter_map(value).map(without_login).collect()
+}
+
+/// The URL of a host without the name and the password in it.
+pub(super) fn without_login(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let host = rest.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}")
 }
 
 /// Trust in the certificates of a file and in no others, as the command line has it. Those that rustls does not read are left out.

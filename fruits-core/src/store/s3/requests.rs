@@ -90,5 +90,7 @@ impl Intercept for Requests {
 fn place(request: &HttpRequest) -> &str {
     let uri = request.uri();
     let uri = uri.split_once("://").map_or(uri, |(_, rest)| rest);
-    uri.split('?').next().unwrap_or_default()
+    let uri = uri.split('?').next().unwrap_or_default();
+    let host = uri.split('/').next().unwrap_or_default();
+    host.rfind('@').map_or(uri, |login| &uri[login + 1..])
 }
