@@ -256,7 +256,7 @@ def test_a_page_of_a_listing_may_take_long(s3, aws, photos, tmp_path):
     with Proxy(s3.endpoint, lambda request, nth: ("late", 12) if "list-type" in request else None) as proxy:
         aws(proxy.endpoint)
         done = run("features", photos, "--out", tmp_path / "out")
-    assert "16 photos" in done.stdout and "did not come within 10 s" in done.stderr
+    assert "16 photos" in done.stderr and "did not come within 10 s" in done.stderr
 
 
 def test_what_is_too_large_for_one_copy_is_copied_in_parts(s3, aws, photos, features_of, tmp_path):
@@ -319,7 +319,7 @@ def test_what_is_told_holds_no_secret(amazon, photos, s3, aws, pem, tmp_path, mo
         traced = run("features", photos, "--out", "s3://company/traced")
     assert re.search(r"INFO GET company\.s3\.eu-west-3\.amazonaws\.com/Test/Kiwi/\S+ status=503 attempt=1 sent=0", done.stderr)
     assert re.search(r"DEBUG .* status=200 attempt=1", done.stderr) and "part written" in done.stderr
-    assert quiet.stderr == ""
+    assert "INFO" not in quiet.stderr
     assert "DEBUG" in traced.stderr
     for told in (done, traced):
         for secret in (SECRET, KEY, "Signature", "Credential", "authorization", "hunter2", "token-of-a-test", "bWU6aHVudGVyMg", "JFIF"):

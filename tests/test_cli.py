@@ -38,6 +38,15 @@ def test_pca_ends_with_json_and_reads_back(features_of, tmp_path):
     assert numpy.stack(projection.projection).shape == (96, 95)
 
 
+def test_other_photos_on_a_pca_that_was_saved(features_of, tmp_path):
+    run("pca", features_of(SAMPLE), "-o", tmp_path / "pca")
+    answer = run("project", tmp_path / "pca", features_of(SAMPLE / "Kiwi"), "-o", tmp_path / "kiwis", "--json").json
+    assert (answer["photos"], answer["components"]) == (16, 95)
+    whole = pandas.read_parquet(tmp_path / "pca" / "projection").set_index("path").projection
+    kiwis = pandas.read_parquet(tmp_path / "kiwis" / "projection")
+    assert all(numpy.allclose(whole[path], projection, rtol=0, atol=1e-9) for path, projection in zip(kiwis.path, kiwis.projection))
+
+
 def test_report_is_one_file_that_needs_no_network(features_of, tmp_path):
     run("report", features_of(SAMPLE), "--out", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
@@ -54,7 +63,7 @@ def test_a_bad_photo_is_a_row(tmp_path):
     failures = pandas.read_json(next((tmp_path / "out").glob("_failures-*.jsonl")), lines=True)
     assert failures.path[0].endswith("bad.jpg") and failures.step[0] == "decode" and "no photo" in failures.message[0]
     stopped = run("features", photos, "--out", tmp_path / "stopped", "--max-failures", "0", status=1)
-    assert "1 photos failed" in stopped.stderr and not (tmp_path / "stopped" / "_SUCCESS").exists()
+    assert "1 photo failed" in stopped.stderr and not (tmp_path / "stopped" / "_SUCCESS").exists()
 
 
 def test_mistakes_are_sentences(features_of, tmp_path, monkeypatch):
@@ -62,11 +71,11 @@ def test_mistakes_are_sentences(features_of, tmp_path, monkeypatch):
         return run(*arguments, status=1).stderr
 
     out = tmp_path / "out"
-    assert "No such file" in says("features", tmp_path / "missing", "--out", out)
-    assert "no photo in it" in says("features", tmp_path, "--out", out)
+    assert "there is nothing here" in says("features", tmp_path / "missing", "--out", out)
+    assert "there is nothing here" in says("features", tmp_path, "--out", out)
     assert "gs:// locations" in says("features", "gs://bucket/photos", "--out", out)
     assert "not empty" in says("features", SAMPLE, "--out", features_of(SAMPLE))
-    assert "No such file" in says("pca", tmp_path / "missing", "--out", out)
+    assert "there is nothing here" in says("pca", tmp_path / "missing", "--out", out)
     monkeypatch.setenv("FRUITS_WEIGHTS", str(tmp_path / "none"))
     assert "bootstrap/weights.sh" in says("features", SAMPLE, "--out", out)
     assert run("features", SAMPLE, status=2).stderr.count("--out")

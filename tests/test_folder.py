@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -22,7 +23,8 @@ def photos(folder, *names):
 def features(source, out, *options):
     """The lines of a run, and what the manifest says."""
     done = run("features", source, "--out", out, *options)
-    return done.stdout.splitlines(), json.loads((out / "_manifest.json").read_text())
+    lines = [line for line in done.stderr.splitlines() if not re.match(r"\d+ of ", line)]  # without how far it is
+    return lines, json.loads((out / "_manifest.json").read_text())
 
 
 def test_what_is_left_out_is_counted(tmp_path):
@@ -66,7 +68,7 @@ def test_endings_can_be_chosen(tmp_path):
 )
 def test_labels_that_may_not_be_meant(names, warning, tmp_path):
     lines, manifest = features(photos(tmp_path / "in", *names), tmp_path / "out")
-    assert warning in manifest["survey"]["warnings"][0] and warning in lines[0] and "1 warnings" in lines[-1]
+    assert warning in manifest["survey"]["warnings"][0] and warning in lines[0] and "1 warning" in lines[-1]
     report = tmp_path / "report.html"
     run("report", tmp_path / "out", "--out", report)
     assert warning.split('"')[0] in report.read_text()
@@ -104,7 +106,9 @@ def test_how_photos_are_decoded_is_said_and_not_mixed(tmp_path):
     exif[0x0112] = 6
     Image.open(PHOTO).resize((2000, 1000)).save(source / "Kiwi" / "2.jpg", exif=exif)
     _, plain = features(source, out)
-    _, upright = features(source, out, "--resume", "--upright", "--draft")
+    refused = run("features", source, "--out", out, "--resume", "--upright", "--draft", status=1).stderr
+    assert "there are features of photos as they lie, not upright drafts, in it" in refused
+    _, upright = features(source, out, "--overwrite", "--upright", "--draft")
     assert plain["model"]["decoding"] == {"upright": False, "draft": False}
     assert upright["model"]["decoding"] == {"upright": True, "draft": True} and upright["reused"] == 0
     assert features(source, out, "--resume", "--upright", "--draft")[1]["reused"] == 2

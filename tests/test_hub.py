@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from conftest import ROOT, SAMPLE
+from conftest import ROOT
 from test_browser import browser, point_at, save  # noqa: F401
 
 NOTEBOOK = "01-features-and-pca.ipynb"
@@ -26,11 +26,9 @@ class Hub:
             one.bind(("127.0.0.1", 0))
             self.port = one.getsockname()[1]
         self.url, self.password, self.mark = f"http://127.0.0.1:{self.port}", secrets.token_urlsafe(), secrets.token_hex()
-        shutil.copytree(ROOT / "notebooks", folder / "notebooks")
         environment = os.environ | {
             "FRUITS_HUB_PASSWORD": self.password,
-            "FRUITS_NOTEBOOKS": str(folder / "notebooks"),
-            "FRUITS_PHOTOS": str(SAMPLE),
+            "FRUITS_NOTEBOOKS": str(folder / "work"),
             "FRUITS_OUT": str(folder / "out"),
             "FRUITS_MARK": self.mark,
             "no_proxy": "127.0.0.1",
@@ -88,7 +86,7 @@ def hub(tmp_path_factory):
 
 
 def log_in(page, hub, password, user="tester"):
-    page.goto(f"{hub.url}/hub/login?next=/user/tester/lab/tree/{NOTEBOOK}")
+    page.goto(f"{hub.url}/hub/login?next=/user/tester/lab/tree/notebooks/{NOTEBOOK}")
     page.fill("#username_input", user)
     page.fill("#password_input", password)
     page.click("#login_submit")

@@ -69,7 +69,7 @@ def test_an_object_that_may_not_be_read_is_a_failure(s3, aws, photos, features_o
         failures = next((tmp_path / "out").glob("_failures-*.jsonl")).read_text()
         assert secret in failures and "must allow s3:GetObject" in failures
         denied = run("features", "s3://photos/Test/Kiwi/view-00.jpg", "--out", tmp_path / "none", status=1).stderr
-        assert "nothing is there" in denied
+        assert "there is nothing here" in denied
     aws(s3.endpoint)
     answer = run("features", photos, "--out", tmp_path / "out", "--resume", "--json").json
     assert (answer["photos"], answer["failures"], answer["reused"]) == (96, 0, 95)
@@ -99,7 +99,7 @@ def test_what_no_try_can_mend_is_said_at_once(s3, aws, photos, tmp_path, monkeyp
 
     aws(s3.endpoint)
     assert "there is no such bucket" in says("s3://no-such-bucket/Test")
-    assert "nothing is there" in says("s3://photos/Nowhere")
+    assert "there is nothing here" in says("s3://photos/Nowhere")
     assert "there is no such bucket" in says(out="s3://no-such-bucket/Results")
     with Proxy(s3.endpoint, lambda request, nth: ("answer", 403, DENIED)) as proxy:
         aws(proxy.endpoint)

@@ -50,7 +50,7 @@ c.JupyterHub.spawner_class = Spawner
 c.Spawner.cmd = [f"{sys.prefix}/bin/jupyterhub-singleuser"]
 c.SimpleLocalProcessSpawner.home_dir_template = str(pathlib.Path.home())
 c.Spawner.notebook_dir = os.environ["FRUITS_NOTEBOOKS"]
-c.Spawner.default_url = "/lab"
+c.Spawner.default_url = "/lab/tree/notebooks"
 c.JupyterHub.implicit_spawn_seconds = 0.1  # the address of a notebook opens it, also after a restart
 # The environment is pinned, so the extension manager only shows what is there. Jupyter refuses to run as root unless told.
 c.Spawner.args = ["--LabApp.extension_manager=readonly"] + (["--allow-root"] if os.geteuid() == 0 else [])

@@ -4,7 +4,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/names.sh"
 lock_kits
 
 # A kit's name says what it was made of, so an unchanged one stays, and kernels that run keep the one that they began with.
-name=kit-$(cat "$HERE"/{kit.sh,kit.py,first.py,cargo.py,launch.sh,prelude.rs} "$BUILD/Cargo.toml" "$BUILD/.cargo/config.toml" <(rustc -vV) \
+name=kit-$(cat "$HERE"/{kit.sh,kit.py,first.py,cargo.py,launch.sh,relay.py,prelude.rs} "$BUILD/Cargo.toml" "$BUILD/.cargo/config.toml" <(rustc -vV) \
     <(stat -c '%i %Y' "$CARGO_TARGET_DIR/$FRUITS_TARGET/debug/deps/libfruits_kernel.so") | sha256sum | cut -c1-12)
 kit=$KITS/$name
 if [ ! -d "$kit" ]; then
@@ -16,7 +16,7 @@ if [ ! -d "$kit" ]; then
     sed "1s|.*|#!$(python3 -c 'import sys; print(sys.executable)') -IS|" "$HERE/cargo.py" >"$kit.part/bin/cargo"
     chmod +x "$kit.part/bin/cargo"
     cp "$BUILT/bin/cc" "$kit.part/bin/" # for cells with other crates
-    cp "$HERE/launch.sh" "$BUILD/.cargo/config.toml" "$kit.part/"
+    cp "$HERE"/{launch.sh,relay.py} "$BUILD/.cargo/config.toml" "$kit.part/"
     rustc -vV >"$kit.part/rustc"
     # Dependencies that stand before the prelude are compiled with it; those of the configuration would be by themselves.
     cat >"$kit.part/config/evcxr.toml" <<END

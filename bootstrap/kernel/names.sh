@@ -20,7 +20,7 @@ kernelspec() { # FOLDER KIT TOOLCHAIN EVCXR WEIGHTS
     mkdir -p "$1"
     cat >"$1/kernel.json" <<END
 {
-  "argv": ["$2/launch.sh", "{connection_file}"],
+  "argv": ["python3", "$2/relay.py", "$2/launch.sh", "{connection_file}"],
   "display_name": "Rust (fruits)",
   "language": "rust",
   "interrupt_mode": "message",

@@ -139,6 +139,12 @@ impl Error {
         self
     }
 
+    /// The same error with more to say.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.0.message.push_str(more);
+        self
+    }
+
     /// What kind of failure it was.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -179,6 +185,18 @@ pub(crate) fn printable(name: &str) -> String {
             }
             printable
         })
+}
+
+/// So many things, for people.
+///
+/// ```
+/// use fruits_core::error::counted;
+///
+/// assert_eq!((&*counted(1, "photo"), &*counted(2, "photo")), ("1 photo", "2 photos"));
+/// ```
+pub fn counted(count: usize, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
 }
 
 /// Text of several lines, in which nothing but these is left of control characters.

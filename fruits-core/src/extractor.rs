@@ -27,6 +27,26 @@ pub struct Model {
     pub features: usize,
 }
 
+impl Model {
+    /// What tells its features from those of another model, for people; nothing if they are of one kind.
+    pub(crate) fn difference(&self, other: &Model) -> Option<String> {
+        let what = if self.name != other.name {
+            format!("of {}, not of {},", self.name, other.name)
+        } else if self.weights_sha256 != other.weights_sha256 {
+            let short = |sha256: &str| sha256.chars().take(12).collect::<String>();
+            let (ours, theirs) = (short(&self.weights_sha256), short(&other.weights_sha256));
+            format!("by other weights (SHA-256 {ours}…, not {theirs}…)")
+        } else if self.decoding != other.decoding {
+            format!("of photos {}, not {},", self.decoding, other.decoding)
+        } else if self != other {
+            format!("of pixels by {}, not by {},", self.preprocessing, other.preprocessing)
+        } else {
+            return None;
+        };
+        Some(what)
+    }
+}
+
 /// A network that turns photos into features: [`MobileNetV2`](crate::MobileNetV2), or one of yours.
 ///
 /// ```

@@ -47,6 +47,7 @@ pub mod extractor;
 pub mod features;
 pub mod figure;
 pub mod folder;
+mod holds;
 pub mod log;
 pub mod mobilenet;
 mod notebook;
@@ -68,11 +69,15 @@ pub use figure::{ContactSheet, Explorer, Figure};
 pub use folder::{ImageFolder, Photo, Survey};
 pub use mobilenet::MobileNetV2;
 pub use notebook::Show;
+#[doc(hidden)]
+pub use notebook::{cell_failed, watch_panics};
 pub use output::IfExists;
 pub use pca::{Moments, Pca};
 pub use report::Report;
 pub use spark::Spark;
 
+/// linfa, in the version whose traits [`Pca`] has.
+pub use linfa;
 /// ndarray, in the version that the matrices are made of.
 pub use ndarray;
 /// plotters, in the version that the figures are made with.
@@ -82,8 +87,9 @@ pub use polars;
 
 /// What a notebook or a small program needs.
 pub mod prelude {
+    pub use crate::mobilenet::Precision;
     pub use crate::{
-        ContactSheet, Explorer, Extraction, FeatureExtractor, Features, Figure, IfExists, ImageFolder, MobileNetV2,
-        Moments, Pca, Report, Show, Spark,
+        ContactSheet, Error, ErrorKind, Explorer, Extraction, FeatureExtractor, Features, Figure, IfExists,
+        ImageFolder, MobileNetV2, Moments, Pca, Photo, Report, Result, Show, Spark,
     };
 }

@@ -1,16 +1,18 @@
 //! `fruits`: the crate on the command line.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
+use fruits_core::error::counted;
 use fruits_core::figure::THRESHOLDS;
 use fruits_core::mobilenet::Precision;
 use fruits_core::pixels::{Decoding, Limits};
-use fruits_core::{Error, ErrorKind, Extraction, Features, IfExists, MobileNetV2, Pca, Report, Result};
+use fruits_core::{Error, Extraction, Features, IfExists, MobileNetV2, Pca, Report, Result};
 use serde_json::{Value, json};
 
 /// Shares of the variance in the JSON of `fruits pca`.
@@ -46,6 +48,10 @@ enum Command {
     /// Writes the components and the projected photos as Parquet to LOCATION/components and LOCATION/projection, a manifest, and
     /// _SUCCESS last.
     Pca(PcaArgs),
+    /// Project other photos on a PCA that was saved
+    ///
+    /// Writes the components and the projected photos to LOCATION/components and LOCATION/projection, as `fruits pca` does.
+    Project(ProjectArgs),
     /// Do the work of one task of a Spark job: lines of JSON in, one line out
     ///
     /// Started by Spark, not by people: see the documentation of fruits_core::spark.
@@ -118,14 +124,24 @@ struct PcaArgs {
 }
 
 #[derive(Args)]
+struct ProjectArgs {
+    /// Location that `fruits pca` wrote
+    pca: String,
+    /// Location that `fruits features` wrote, of the photos to project
+    features: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
 struct Output {
     /// Location to write; must be new or empty
-    #[arg(long, value_name = "LOCATION")]
+    #[arg(short, long, value_name = "LOCATION")]
     out: String,
     /// Replace an earlier output there, finished or not
     #[arg(long)]
     overwrite: bool,
-    /// End with one line of JSON
+    /// Print one line of JSON at the end, alone on standard output
     #[arg(long)]
     json: bool,
 }
@@ -144,10 +160,13 @@ impl Output {
 struct ReportArgs {
     /// Location that `fruits features` wrote
     features: String,
-    /// HTML file to write; replaced if it exists
-    #[arg(long, value_name = "FILE")]
+    /// Location that `fruits pca` wrote, for a PCA other than the exact one of all these features
+    #[arg(long, value_name = "PCA")]
+    pca: Option<String>,
+    /// HTML file to write; an earlier report is replaced
+    #[arg(short, long, value_name = "FILE")]
     out: String,
-    /// End with one line of JSON
+    /// Print one line of JSON at the end, alone on standard output
     #[arg(long)]
     json: bool,
 }
@@ -166,7 +185,7 @@ fn main() -> ExitCode {
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(run()),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "fruits: no threads can be started: {error}");
+            tell(format!("fruits: no threads can be started: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -186,12 +205,12 @@ fn use_one_arena() {
 fn use_one_arena() {}
 
 async fn run() -> ExitCode {
-    let Cli { verbose, command } = Cli::parse();
+    let Cli { verbose, command } = parse();
     fruits_core::log::show(verbose);
-    let is_extraction = matches!(command, Command::Features(_));
     let result = match command {
         Command::Features(args) => features(args, verbose == 0).await,
         Command::Pca(args) => pca(args).await,
+        Command::Project(args) => project(args).await,
         Command::Report(args) => report(args).await,
         Command::CheckAccess(args) => check_access(args).await,
         Command::Worker => fruits_core::spark::work().await,
@@ -199,22 +218,25 @@ async fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "fruits: {error}");
-            if is_extraction && goes_on(error.kind()) {
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "What was computed, if anything, is kept: --resume goes on from there."
-                );
-            }
+            tell(format!("fruits: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Whether the error is one that a later run may not meet.
-fn goes_on(kind: ErrorKind) -> bool {
-    use ErrorKind::{Denied, Io, TimedOut, TooManyFailures, Unavailable};
-    matches!(kind, Denied | Io | TimedOut | TooManyFailures | Unavailable)
+/// What was typed. One name too many is mostly one with a space in it, or a `*` that the shell has expanded.
+fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        let extra = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(argument)) => !argument.starts_with('-'),
+            _ => false,
+        };
+        if extra {
+            tell("\nOne location is taken, a folder with all that is below it. A name with spaces needs quotes: \"my photos\".");
+        }
+        std::process::exit(error.exit_code())
+    })
 }
 
 async fn features(args: FeaturesArgs, is_shown: bool) -> Result<()> {
@@ -236,7 +258,7 @@ async fn features(args: FeaturesArgs, is_shown: bool) -> Result<()> {
             bytes: args.max_bytes,
             pixels: args.max_pixels,
         });
-    if is_shown && std::io::stderr().is_terminal() {
+    if is_shown {
         extraction = extraction.show_progress();
     }
     if let Some(deadline) = args.deadline {
@@ -250,37 +272,39 @@ async fn features(args: FeaturesArgs, is_shown: bool) -> Result<()> {
         false => extraction.run_to(&args.output.out, args.output.if_exists()).await?,
     };
 
-    let (elapsed, rate) = (manifest.timings.elapsed, manifest.photos_per_second());
-    let speed = rate.map_or(String::new(), |rate| format!(", {rate:.1} photos/s"));
-    let survey = &manifest.survey;
-    let mut notes = String::new();
-    for (count, what) in [
-        (survey.left_out_files(), "left out"),
-        (survey.warnings.len(), "warnings"),
-    ] {
-        if count > 0 {
-            notes.push_str(&format!(", {count} {what}"));
-        }
-    }
-    for sentence in survey.sentences() {
-        say(sentence);
-    }
-    say(format!(
-        "{} photos with features ({} from an earlier run), {} failures{notes}, {elapsed:.1} s{speed}: {}",
-        manifest.photos, manifest.reused, manifest.failures, args.output.out
-    ));
     if args.output.json {
         say(json!({
             "photos": manifest.photos,
             "reused": manifest.reused,
             "failures": manifest.failures,
-            "left_out": survey.left_out_files(),
-            "warnings": survey.warnings,
-            "photos_per_second": rate,
-            "seconds": elapsed,
+            "left_out": manifest.survey.left_out_files(),
+            "warnings": manifest.survey.warnings,
+            "photos_per_second": manifest.photos_per_second(),
+            "seconds": manifest.timings.elapsed,
             "out": args.output.out,
         }));
     }
+    let (elapsed, rate) = (manifest.timings.elapsed, manifest.photos_per_second());
+    let speed = rate.map_or(String::new(), |rate| format!(", {rate:.1} photos/s"));
+    let survey = &manifest.survey;
+    for sentence in survey.sentences() {
+        tell(sentence);
+    }
+    let notes: String = [
+        (manifest.reused, format!("{} from an earlier run", manifest.reused)),
+        (manifest.failures, counted(manifest.failures, "failure")),
+        (survey.left_out_files(), format!("{} left out", survey.left_out_files())),
+        (survey.warnings.len(), counted(survey.warnings.len(), "warning")),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(_, words)| format!(", {words}"))
+    .collect();
+    let photos = counted(manifest.photos, "photo");
+    tell(format!(
+        "{photos} with features{notes}, {elapsed:.1} s{speed}: {}",
+        args.output.out
+    ));
     Ok(())
 }
 
@@ -294,18 +318,18 @@ async fn pca(args: PcaArgs) -> Result<()> {
     pca.write(&args.output.out, &features, args.output.if_exists()).await?;
 
     let ratios = pca.explained_variance_ratio();
-    say(format!(
-        "{} photos, {} features, {} components",
-        pca.n(),
-        pca.mean().len(),
-        ratios.len()
+    tell(format!(
+        "{}, {}, {}",
+        counted(pca.n(), "photo"),
+        counted(pca.mean().len(), "feature"),
+        counted(ratios.len(), "component")
     ));
+    if args.components.is_some_and(|wanted| wanted > ratios.len()) {
+        tell(format!("--components: there are {}; all are kept", ratios.len()));
+    }
     for share in THRESHOLDS {
-        say(format!(
-            "{:>6} % of the variance: {} components",
-            100.0 * share,
-            pca.components_for(share)
-        ));
+        let components = counted(pca.components_for(share), "component");
+        tell(format!("{:>6} % of the variance: {components}", 100.0 * share));
     }
     if args.output.json {
         let shares = JSON_SHARES
@@ -329,11 +353,30 @@ async fn pca(args: PcaArgs) -> Result<()> {
     Ok(())
 }
 
+async fn project(args: ProjectArgs) -> Result<()> {
+    let pca = Pca::read(&args.pca).await?;
+    let features = Features::read(&args.features).await?;
+    pca.write(&args.output.out, &features, args.output.if_exists()).await?;
+    tell(format!(
+        "{} on {}: {}",
+        counted(features.len(), "photo"),
+        counted(pca.components().nrows(), "component"),
+        args.output.out
+    ));
+    if args.output.json {
+        say(json!({ "photos": features.len(), "components": pca.components().nrows(), "out": args.output.out }));
+    }
+    Ok(())
+}
+
 async fn report(args: ReportArgs) -> Result<()> {
     let features = Features::read(&args.features).await?;
-    let pca = Pca::fit(&features)?;
+    let pca = match &args.pca {
+        Some(pca) => Pca::read(pca).await?,
+        None => Pca::fit(&features)?,
+    };
     Report::new(&features, &pca).await?.write(&args.out).await?;
-    say(format!("report: {}", args.out));
+    tell(format!("report: {}", args.out));
     if args.json {
         say(json!({ "photos": features.len(), "failures": features.failures().len(), "out": args.out }));
     }
@@ -348,7 +391,12 @@ async fn check_access(args: CheckAccessArgs) -> Result<()> {
     fruits_core::check_access(&args.location, args.read_only, tell).await
 }
 
-/// Prints a line; a reader that is gone is no reason to fail.
+/// Prints a line for programs, on standard output; a reader that is gone is no reason to fail.
 fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints a line for people, on standard error.
+fn tell(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

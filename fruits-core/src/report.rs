@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 use crate::figure::scree::{THRESHOLDS, percent};
 use crate::pca::Pca;
@@ -85,11 +85,16 @@ impl Report {
         &self.html
     }
 
-    /// Writes the page to a file.
+    /// Writes the page to a file. One that ends in `.html` or `.htm` is replaced, another one is not.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If the file cannot be written; [`ErrorKind::AlreadyExists`] if it may not be replaced.
     pub async fn write(&self, path: &str) -> Result<()> {
+        let is_page = [".html", ".htm"].iter().any(|end| path.to_lowercase().ends_with(end));
+        if !is_page && store::is_file(path).await {
+            let message = "there is a file that is no report; give another name, such as report.html";
+            return Err(Error::new(ErrorKind::AlreadyExists, Step::Write, path, message));
+        }
         store::write(path, self.html.clone().into()).await
     }
 }

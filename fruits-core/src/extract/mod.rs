@@ -18,10 +18,11 @@ use polars::prelude::DataFrame;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::error::{Error, ErrorKind, Failure, Result, Step, printable};
+use crate::error::{Error, ErrorKind, Failure, Result, Step, counted, printable};
 use crate::extractor::FeatureExtractor;
 use crate::features::{self, Earlier, Features, FeaturesWriter, Manifest, ROWS_PER_PART, Timings};
 use crate::folder::{self, Census, ImageFolder, Photo, Survey};
+use crate::holds::{self, Wanted};
 use crate::output::IfExists;
 use crate::pixels::Limits;
 use crate::store::{self, Store};
@@ -295,11 +296,18 @@ impl Extraction {
     /// Makes sure that there is a photo, before an output is taken from another run.
     async fn look(&mut self) -> Result<()> {
         match self.photos.next().await {
-            Some(Err(error)) if store::is_about_all(&*self.store, &error) => Err(error),
-            None if self.failures.is_empty() => Err(match &self.met {
-                Met::Now(census) => census.no_photo(),
-                Met::Before(_) => Error::new(ErrorKind::NotFound, Step::List, self.store.uri(""), "there is no photo"),
-            }),
+            Some(Err(error)) if store::is_about_all(&*self.store, &error) => {
+                Err(holds::explain(&*self.store, Wanted::Photos, error).await)
+            }
+            None if self.failures.is_empty() => {
+                let error = match &self.met {
+                    Met::Now(census) => census.no_photo(),
+                    Met::Before(_) => {
+                        Error::new(ErrorKind::NotFound, Step::List, self.store.uri(""), "there is no photo")
+                    }
+                };
+                Err(holds::explain(&*self.store, Wanted::Photos, error).await)
+            }
             first => {
                 let rest = std::mem::replace(&mut self.photos, stream::empty().boxed());
                 self.photos = stream::iter(first).chain(rest).boxed();
@@ -310,6 +318,13 @@ impl Extraction {
 
     async fn write(self, mut writer: FeaturesWriter, earlier: Option<Earlier>) -> Result<Manifest> {
         let written = self.write_parts(&mut writer, earlier).await;
+        let written = written.map_err(|error| match writer.rows() {
+            0 => error,
+            rows => error.and(&format!(
+                "\nThe features of {} are kept: --resume (resume_to) goes on from there.",
+                counted(rows, "photo")
+            )),
+        });
         let (failures, manifest) = writer.run().or_release(written).await?;
         writer.finish(&failures, manifest).await
     }
@@ -454,11 +469,12 @@ fn check(failures: &[Failure], limit: usize) -> Result<()> {
             let count = failures.len();
             let Failure { path, step, message } = last;
             let path = printable(path);
-            let message = format!("{count} photos failed, {limit} are accepted; the last: {path}: {step}: {message}");
+            let failed = counted(count, "photo");
+            let message = format!("{failed} failed, {limit} may; the last: {path}: {step}: {message}");
             Err(Error::new(
                 ErrorKind::TooManyFailures,
                 Step::Input,
-                "max_failures",
+                "--max-failures",
                 message,
             ))
         }

@@ -46,8 +46,9 @@ impl Earlier {
     /// Of many runs, those that got furthest. What was made of photos of another source is refused.
     pub(super) async fn find(store: Arc<dyn Store>, keys: &[String], source: &str, model: &Model) -> Result<Self> {
         let refuse = |other: &str| {
-            let message =
-                format!("there are features of {other} in it; give a new folder, or ask to replace what is there");
+            let message = format!(
+                "there are features {other} in it; give a new folder, or replace them by --overwrite (IfExists::Replace)"
+            );
             Err(Error::new(
                 ErrorKind::AlreadyExists,
                 Step::Write,
@@ -55,10 +56,13 @@ impl Earlier {
                 message,
             ))
         };
-        if let Ok(finished) = output::open::<Manifest>(&*store).await
-            && finished.about.source != source
-        {
-            return refuse(&finished.about.source);
+        if let Ok(finished) = output::open::<Manifest>(&*store).await {
+            if finished.about.source != source {
+                return refuse(&format!("of {}", finished.about.source));
+            }
+            if let Some(difference) = finished.about.model.difference(model) {
+                return refuse(&difference);
+            }
         }
         let mut indices: BTreeMap<String, BTreeMap<Vec<u64>, (String, String)>> = BTreeMap::new();
         for key in keys {
@@ -84,7 +88,7 @@ impl Earlier {
                 && !last.source.is_empty()
                 && last.source != source
             {
-                return refuse(&last.source);
+                return refuse(&format!("of {}", last.source));
             }
             let last = last.and_then(|mut index| index.photos.pop());
             runs.push((last.map(|last| last.path), run));

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ndarray::{Array2, Axis};
+use ndarray::{Array1, Array2, Axis};
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
 use crate::extractor::Model;
 use crate::folder::{self, Survey};
+use crate::holds::{self, Wanted};
 use crate::output::{self, Finished, IfExists};
 use crate::store::{self, Store};
 use crate::table;
@@ -221,6 +222,52 @@ impl Features {
         Self::new(self::rows(&paths, &labels, &matrix)?, self.failures.to_vec(), manifest)
     }
 
+    /// The rows of which something holds, told by path and label.
+    ///
+    /// ```no_run
+    /// # use fruits_core::Features;
+    /// # fn example(features: Features) {
+    /// let red = features.filter(|_, label| label == "Apple Red");
+    /// let test = features.filter(|path, _| path.contains("/Test/"));
+    /// # }
+    /// ```
+    pub fn filter(&self, is_wanted: impl Fn(&str, &str) -> bool) -> Self {
+        let rows: Vec<usize> = (self.paths().into_iter().zip(self.labels()).enumerate())
+            .filter(|(_, (path, label))| is_wanted(path, label))
+            .map(|(row, _)| row)
+            .collect();
+        self.take(&rows).expect("there are these rows")
+    }
+
+    /// How far each photo is from the mean of its label, the farthest first: `path`, `label` and `distance` (Euclidean, between features).
+    pub fn outliers_table(&self) -> DataFrame {
+        let distances = self.distances_to_label_mean();
+        let mut rows: Vec<usize> = (0..self.len()).collect();
+        rows.sort_by(|&a, &b| distances[b].total_cmp(&distances[a]));
+        let (paths, labels) = (self.paths(), self.labels());
+        let pick = |names: &[&str]| rows.iter().map(|&row| names[row].to_owned()).collect::<Vec<_>>();
+        let distances: Vec<f32> = rows.iter().map(|&row| distances[row]).collect();
+        let columns = vec![
+            Column::new("path".into(), pick(&paths)),
+            Column::new("label".into(), pick(&labels)),
+            Column::new("distance".into(), distances),
+        ];
+        DataFrame::new(rows.len(), columns).expect("three columns of one length")
+    }
+
+    /// Euclidean distance of each photo's features to the mean of its label.
+    pub(crate) fn distances_to_label_mean(&self) -> Array1<f32> {
+        let mut distances = Array1::zeros(self.len());
+        for photos in self.by_label().into_values() {
+            let rows = self.matrix().select(Axis(0), &photos);
+            let Some(mean) = rows.mean_axis(Axis(0)) else { continue };
+            for (row, photo) in rows.rows().into_iter().zip(photos) {
+                distances[photo] = (&row - &mean).mapv(|x| x * x).sum().sqrt();
+            }
+        }
+        distances
+    }
+
     /// The rows of each label, labels in the order of their names.
     pub fn by_label(&self) -> BTreeMap<&str, Vec<usize>> {
         folder::by_label(self.labels().into_iter())
@@ -302,7 +349,10 @@ pub(crate) async fn manifest(store: &dyn Store) -> Result<Manifest> {
 }
 
 async fn open(store: &dyn Store) -> Result<Finished<Manifest>> {
-    let finished: Finished<Manifest> = output::open(store).await?;
+    let finished: Finished<Manifest> = match output::open(store).await {
+        Ok(finished) => finished,
+        Err(error) => return Err(holds::explain(store, Wanted::Features, error).await),
+    };
     let features = finished.about.model.features;
     if features > MAX_FEATURES {
         let message = format!("damaged: it speaks of {features} features a photo");

@@ -98,6 +98,11 @@ impl FeaturesWriter {
         }
     }
 
+    /// Rows that it has written.
+    pub(crate) fn rows(&self) -> usize {
+        self.parts.iter().map(|part| part.rows).sum()
+    }
+
     pub(crate) fn run(&self) -> &Run {
         &self.run
     }

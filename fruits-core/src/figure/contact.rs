@@ -2,7 +2,6 @@
 
 use futures::stream::{self, StreamExt};
 use maud::{Markup, html};
-use ndarray::{Array1, Axis};
 
 use super::thumbnail::{photos_of, thumbnail};
 use crate::features::Features;
@@ -85,19 +84,6 @@ impl Features {
         });
         let say = |photo: usize| format!(", distance {:.2}", distances[photo]);
         self.sheet(rows, say, description).await
-    }
-
-    /// Euclidean distance of each photo's features to the mean of its label.
-    fn distances_to_label_mean(&self) -> Array1<f32> {
-        let mut distances = Array1::zeros(self.len());
-        for photos in self.by_label().into_values() {
-            let rows = self.matrix().select(Axis(0), &photos);
-            let Some(mean) = rows.mean_axis(Axis(0)) else { continue };
-            for (row, photo) in rows.rows().into_iter().zip(photos) {
-                distances[photo] = (&row - &mean).mapv(|x| x * x).sum().sqrt();
-            }
-        }
-        distances
     }
 
     async fn sheet<'a>(

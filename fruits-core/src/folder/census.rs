@@ -8,13 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{label, parent};
 use crate::error::{Error, ErrorKind, Result, Step, printable};
+use crate::pixels::EXTENSIONS;
 
-/// How the names of photos end: as Pillow registers the formats that can be decoded, and the formats of phones, which are refused with a
-/// sentence that says what converts them.
-const EXTENSIONS: [&str; 16] = [
-    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "heic", "heif", "avif",
-    "avifs",
-];
 /// Kinds of what is left out that are told apart, and labels whose folders are.
 const MAX_KINDS: usize = 30;
 const MAX_LABELS: usize = 100_000;

@@ -9,6 +9,7 @@ use futures::future;
 use futures::stream::{BoxStream, StreamExt};
 
 use crate::error::{Failure, Result};
+use crate::holds::{self, Wanted};
 use crate::store::{self, Entry, Store};
 pub(crate) use census::Census;
 pub use census::{LeftOut, Survey};
@@ -112,12 +113,14 @@ impl ImageFolder {
         while let Some(photo) = listing.next().await {
             match photo {
                 Ok(photo) => photos.push(photo),
-                Err(error) if store::is_about_all(&*store, &error) => return Err(error),
+                Err(error) if store::is_about_all(&*store, &error) => {
+                    return Err(holds::explain(&*store, Wanted::Photos, error).await);
+                }
                 Err(error) => failures.push(Failure::new(error.subject(), &error)),
             }
         }
         if photos.is_empty() && failures.is_empty() {
-            return Err(census.no_photo());
+            return Err(holds::explain(&*store, Wanted::Photos, census.no_photo()).await);
         }
         Ok(ImageFolder {
             store,
@@ -178,6 +181,45 @@ impl ImageFolder {
             photos: chosen.into_iter().map(|i| self.photos[i].clone()).collect(),
             failures: Arc::new([]),
             survey: self.survey.clone(),
+        }
+    }
+
+    /// The photos of which something holds.
+    ///
+    /// ```
+    /// # use fruits_core::ImageFolder;
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let photos = ImageFolder::open("../data-sample").await?;
+    /// assert_eq!(photos.filter(|photo| photo.label.starts_with("Apple")).len(), 32);
+    /// # Ok::<(), fruits_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn filter(&self, is_wanted: impl Fn(&Photo) -> bool) -> Self {
+        ImageFolder {
+            photos: self.photos.iter().filter(|photo| is_wanted(photo)).cloned().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// The same photos, labelled otherwise: by their name, by a folder further up, by a table of yours.
+    ///
+    /// ```
+    /// # use fruits_core::ImageFolder;
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let photos = ImageFolder::open("../data-sample").await?;
+    /// let fruit = photos.with_labels(|photo| photo.label.split(' ').next().unwrap_or_default().to_owned());
+    /// assert_eq!(fruit.counts()["Apple"], 32);
+    /// # Ok::<(), fruits_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn with_labels(&self, label: impl Fn(&Photo) -> String) -> Self {
+        let relabelled = |photo: &Photo| Photo {
+            label: label(photo),
+            ..photo.clone()
+        };
+        ImageFolder {
+            photos: self.photos.iter().map(relabelled).collect(),
+            ..self.clone()
         }
     }
 

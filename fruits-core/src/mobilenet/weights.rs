@@ -64,9 +64,11 @@ pub(super) fn load(path: &Path, device: &Device) -> Result<(Network, String)> {
         .validate(false)
         .allow_partial(true);
     let mut network = Network::new(device);
-    let result = network
-        .load_from(&mut tensors)
-        .map_err(|error| invalid(error.to_string()))?;
+    let result = network.load_from(&mut tensors).map_err(|error| {
+        invalid(format!(
+            "no file of weights (safetensors), which bootstrap/weights.sh makes: {error}"
+        ))
+    })?;
     if let Some(error) = result.errors.first() {
         return Err(invalid(error.to_string()));
     }

@@ -1,5 +1,6 @@
 //! How values show themselves in a notebook cell: evcxr calls `evcxr_display` on the last value of a cell.
 
+mod failure;
 mod table;
 
 use std::any::Any;
@@ -20,6 +21,7 @@ use crate::folder::{ImageFolder, Survey};
 use crate::mobilenet::MobileNetV2;
 use crate::pca::Pca;
 use crate::report::Report;
+pub use failure::{cell_failed, watch_panics};
 use table::{shown_rows, table};
 
 /// Photos shown of each label.

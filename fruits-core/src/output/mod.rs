@@ -66,8 +66,8 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::store::{self, Length, Store};
 pub(crate) use run::Run;
 
-const MANIFEST: &str = "_manifest.json";
-const SUCCESS: &str = "_SUCCESS";
+pub(crate) const MANIFEST: &str = "_manifest.json";
+pub(crate) const SUCCESS: &str = "_SUCCESS";
 const OWNER: &str = "_owner.json";
 const RUNS: &str = "_runs/";
 /// Why a file is refused.
@@ -147,6 +147,11 @@ impl Kind {
     }
 }
 
+/// Whether a key is one that outputs of every kind have.
+pub(crate) fn is_mark(key: &str) -> bool {
+    matches!(key, MANIFEST | SUCCESS | OWNER) || key.starts_with(RUNS)
+}
+
 /// The run that a name of any kind of output carries before its ending.
 fn carried(name: &str) -> Option<&str> {
     let (stem, _) = name.rsplit_once('.')?;
@@ -224,7 +229,9 @@ impl<T> Finished<T> {
 pub(crate) async fn open<T: DeserializeOwned>(store: &dyn Store) -> Result<Finished<T>> {
     let success = optional(store, SUCCESS).await;
     if matches!(success, Ok(None)) && !keys(store, |_| true).await?.is_empty() {
-        let message = format!("there is no {SUCCESS} in it: whatever writes it has not finished, or never will");
+        let message = format!(
+            "there is no {SUCCESS} in it: whatever writes it has not finished, or was stopped; the command that wrote it goes on with --resume, or begins anew with --overwrite"
+        );
         return Err(Error::new(ErrorKind::Invalid, Step::Read, store.uri(""), message));
     }
     let success = success?.unwrap_or_default();

@@ -332,8 +332,8 @@ fn overtaken(store: &dyn Store) -> Error {
 fn occupied(owner: Option<&[u8]>) -> String {
     match owner.map(serde_json::from_slice::<Owner>) {
         Some(Ok(Owner { process, host, .. })) => format!(
-            "process {process} on {host} is writing to this folder, or was killed while it did; wait for it, give a new folder, or ask to replace or resume what is there"
+            "process {process} on {host} is writing to this folder, or was killed while it did; wait for it, or give a new folder; --overwrite (IfExists::Replace) replaces what is there, --resume (resume_to) goes on with features"
         ),
-        _ => "the folder is not empty; give a new one, or ask to replace or resume what is there".to_owned(),
+        _ => "the folder is not empty; give a new one, or replace what is there by --overwrite (IfExists::Replace), or bring features up to date by --resume (resume_to)".to_owned(),
     }
 }

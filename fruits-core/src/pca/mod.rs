@@ -193,7 +193,7 @@ impl PcaValidParams {
 ///
 /// ```
 /// use fruits_core::Pca;
-/// use linfa::traits::{Fit, Transformer};
+/// use fruits_core::linfa::{self, traits::{Fit, Transformer}};
 /// use ndarray::array;
 ///
 /// let data = array![[2.0, 0.0], [0.0, 1.0], [-2.0, 0.0], [0.0, -1.0]];

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Pca;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
+use crate::holds::{self, Wanted};
 use crate::output::{self, IfExists, Kind, Run};
 use crate::{store, table};
 
@@ -110,7 +111,10 @@ impl Pca {
     /// not finish, or a file is damaged.
     pub async fn read(location: &str) -> Result<Self> {
         let store = store::open(location)?;
-        let finished = output::open::<Manifest>(&*store).await?;
+        let finished = match output::open::<Manifest>(&*store).await {
+            Ok(finished) => finished,
+            Err(error) => return Err(holds::explain(&*store, Wanted::Pca, error).await),
+        };
         let uri = store.uri(STATE.0);
         let file = finished.read(&*store, STATE.0, EARLIER_STATE).await?;
         let manifest = finished.about;

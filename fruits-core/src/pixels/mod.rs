@@ -62,6 +62,13 @@ impl fmt::Display for Decoding {
     }
 }
 
+/// How the names of photos end: as Pillow registers the formats that can be decoded, and the formats of phones, which are refused with a
+/// sentence that says what converts them.
+pub(crate) const EXTENSIONS: [&str; 16] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "heic", "heif", "avif",
+    "avifs",
+];
+
 /// The pixels of a photo as MobileNetV2 takes them: decoded, RGB, resized to 224x224.
 ///
 /// ```

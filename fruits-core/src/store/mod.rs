@@ -142,6 +142,13 @@ pub fn open(location: &str) -> Result<Arc<dyn Store>> {
             "",
             "the location is empty; give a folder or s3://bucket/prefix",
         )),
+        // A folder of that name is `./~`.
+        None if location == "~" || location.starts_with("~/") => Err(Error::new(
+            ErrorKind::Invalid,
+            Step::Input,
+            location,
+            "the shell expands ~ outside of quotes only; leave the quotes away, or give the whole path",
+        )),
         None if is_mistyped(location) => Err(Error::new(
             ErrorKind::Invalid,
             Step::Input,
@@ -171,6 +178,17 @@ pub(crate) fn is_about_all(store: &dyn Store, error: &Error) -> bool {
     error.subject() == store.uri("")
 }
 
+/// Whether there is a file of this path, or an object of this URI. A pipe or a device is none.
+pub(crate) async fn is_file(uri: &str) -> bool {
+    if !uri.contains("://") {
+        return std::fs::metadata(uri).is_ok_and(|there| there.is_file());
+    }
+    let Ok((folder, name)) = split(uri) else { return false };
+    let Ok(store) = open(folder) else { return false };
+    let there = store.get(name, Length::AtMost(0)).await;
+    there.map_or_else(|error| error.kind() == ErrorKind::TooLarge, |_| true)
+}
+
 /// Writes one object by its path or URI, whole or not at all.
 pub(crate) async fn write(uri: &str, content: Bytes) -> Result<()> {
     let (folder, name) = split(uri)?;
@@ -183,7 +201,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 }
 
 /// The location and the key of an object. The location keeps its `/`, because a prefix on S3 may end in several.
-fn split(uri: &str) -> Result<(&str, &str)> {
+pub(crate) fn split(uri: &str) -> Result<(&str, &str)> {
     let (folder, name) = uri.split_at(uri.rfind('/').map_or(0, |slash| slash + 1));
     match name {
         "" | "." | ".." => Err(Error::new(ErrorKind::Invalid, Step::Input, uri, "a folder, not a file")),
