@@ -4,29 +4,21 @@
 
 One runs after the other, while the kernels of the next start. The first that fails ends the run.
 
-The kernel replies "ok" to a cell that panicked or ended in an error by `?`. What such a cell leaves is text on standard error, and
-nothing else of ours writes there, so any cell with such text fails the run, as does one that does not compile. The page is
-written all the same, for reading what happened, under a name that says so.
+A cell that does not compile, ends in an error or panics fails the run. The page is written all the same, for reading what happened, under a
+name that says so.
 """
 
 import asyncio
-import contextlib
 import pathlib
 import sys
-from queue import Empty
 
 import nbformat
-from jupyter_client.channels import AsyncZMQSocketChannel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from nbconvert.filters import strip_ansi
 
 KERNEL = "fruits"
-# Seconds that a kernel has, at its end, for forwarding what its cells wrote.
-GRACE = 1.0
-# Seconds that standard error has between two cells: what comes later is found later.
-PAUSE = 0.05
 TEMPLATES = pathlib.Path(__file__).parent / "nbconvert"
 
 
@@ -41,7 +33,6 @@ class Notebook:
         # Kernels that start together would make each other slow.
         self.is_started, self.is_run = asyncio.Event(), asyncio.Event()
         self.failure: str | None = None
-        self.said = ""
 
     async def run(self, before: "Notebook | None") -> None:
         """Executes all cells, once the notebook before has run, and writes the page."""
@@ -55,15 +46,13 @@ class Notebook:
             resources={"metadata": {"path": str(self.path.parent)}},
         )
         async with client.async_setup_kernel():
-            self.listen(client.kc.iopub_channel)
             self.is_started.set()
             if before:
                 await before.is_run.wait()
             try:
                 await self.execute(client)
             except CellExecutionError:
-                self.failure = "\n".join(compiler_errors(self.content))
-            self.failure = self.failure or await self.standard_error(client, GRACE)
+                self.failure = "\n".join(errors(self.content))
         self.write()
         self.is_run.set()
 
@@ -76,33 +65,6 @@ class Notebook:
             first_line = cell.source.strip().split("\n")[0]
             print(f"   {self.path.stem}, cell {number} of {len(codes)}: {first_line}", flush=True)
             await client.async_execute_cell(cell, index, execution_count=number)
-            self.failure = await self.standard_error(client, PAUSE)
-            if self.failure:
-                return
-
-    def listen(self, channel: AsyncZMQSocketChannel) -> None:
-        """Keeps what cells write to standard error. The kernel forwards it beside its replies, so it may come when the next cell runs, and
-        nbclient passes over what is not of the cell that runs."""
-        receive, sources = channel.get_msg, {}
-
-        async def get_msg(*arguments, **options) -> dict:
-            message = await receive(*arguments, **options)
-            content, parent = message["content"], message["parent_header"].get("msg_id")
-            if message["msg_type"] == "execute_input":
-                sources[parent] = content["code"].strip().split("\n")[0]
-            elif message["msg_type"] == "stream" and content["name"] == "stderr":
-                self.said = self.said or f"the cell that begins with `{sources.get(parent)}` failed:\n"
-                self.said += content["text"]
-            return message
-
-        channel.get_msg = get_msg
-
-    async def standard_error(self, client: NotebookClient, seconds: float) -> str | None:
-        """What cells have written to standard error, once nothing has come for so many seconds."""
-        with contextlib.suppress(Empty):
-            while True:
-                await client.kc.get_iopub_msg(timeout=seconds)
-        return self.said or None
 
     def write(self) -> None:
         target = self.html.with_suffix(".failed.html") if self.failure else self.html
@@ -114,10 +76,10 @@ class Notebook:
             raise Failed(f"error: {self.path}: {self.failure}\nerror: see {target}")
 
 
-def compiler_errors(notebook: nbformat.NotebookNode) -> list[str]:
-    """What the compiler said of the cell that it refused; the exception does not carry it."""
+def errors(notebook: nbformat.NotebookNode) -> list[str]:
+    """What was said of the cell that failed; the exception does not carry it."""
     errors = [out for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "error"]
-    return [strip_ansi(line) for error in errors for line in (error.evalue, *error.traceback)]
+    return [strip_ansi(line) for error in errors for line in dict.fromkeys([error.evalue, *error.traceback])]
 
 
 def to_html(notebook: nbformat.NotebookNode) -> str:

@@ -88,10 +88,48 @@ def test_what_survives_an_error_a_panic_and_an_interrupt(start):
     assert "cannot find value `kept`" in kernel.run("kept")
 
 
+def test_a_cell_that_fails_says_so_and_what_waits_behind_it_is_not_run(start):
+    kernel = start()
+    cells = ["1 + 1", '"x".parse::<i32>()?;', 'println!("never");', "2 + 2"]
+    asked = [kernel.client.execute(cell) for cell in cells]
+    replies = {}
+    while not set(asked) <= set(replies):
+        reply = kernel.client.get_shell_msg(timeout=60)
+        replies[reply["parent_header"]["msg_id"]] = reply["content"]
+    assert [replies[cell]["status"] for cell in asked] == ["ok", "error", "aborted", "aborted"]
+    assert replies[asked[1]]["traceback"] == ["invalid digit found in string", 'in: "x".parse::<i32>()?;']
+    panic = kernel.client.execute_interactive("let x: Option<u8> = None;\nlet y = 1;\nx.unwrap() + y", timeout=60)["content"]
+    assert panic["status"] == "error" and panic["ename"] == "Panic"
+    assert panic["traceback"] == ["called `Option::unwrap()` on a `None` value", "in: x.unwrap() + y"], "no frames of Rust's"
+    refused = kernel.client.execute_interactive("1 + true", timeout=60)["content"]
+    assert refused["status"] == "error"
+    assert kernel.client.execute_interactive('eprintln!("mine");', timeout=60)["content"]["status"] == "ok"
+
+
+def test_completion_offers_what_is_for_people(start):
+    kernel = start()
+    sample = pathlib.Path(__file__).parent.parent / "data-sample"
+    kernel.run(f'let photos = ImageFolder::open("{sample}").await?;')
+
+    def complete(code):
+        kernel.client.complete(code, len(code))
+        while (reply := kernel.client.get_shell_msg(timeout=60))["msg_type"] != "complete_reply":
+            pass
+        items = reply["content"]["metadata"]["_jupyter_types_experimental"]
+        assert [item["text"] for item in items] == reply["content"]["matches"]
+        return reply["content"]["matches"]
+
+    offered = complete("photos.")
+    assert offered[0] == "features(" and {"len()", "filter(", "counts()"} <= set(offered) and len(offered) < 20
+    assert not {"store", "evcxr_display()", "into()", "to_owned()"} & set(offered) and not any("\u2026" in item for item in offered)
+    assert "distances_to_label_mean()" not in complete("fruits_core::Features::")
+
+
 def test_what_happens_is_told_if_asked(start, monkeypatch):
     sample = pathlib.Path(__file__).parent.parent / "data-sample" / "Kiwi"
     extract = f'ImageFolder::open("{sample}").await?.features(&MobileNetV2::imagenet()?).await?.len()'
-    assert start().run(extract).strip() == "16"
+    quiet = start().run(extract)
+    assert quiet.strip().endswith("16") and "INFO" not in quiet
     monkeypatch.setenv("RUST_LOG", "info")
     told = start().run(extract)
     assert "INFO 16 photos in" in told and "DEBUG" not in told

@@ -113,3 +113,6 @@ def test_a_failed_cell_fails_the_run(cell, says, tmp_path):
     done = execute(path, tmp_path / "bad.html")
     assert done.returncode == 1 and says in done.stderr, done.stdout + done.stderr
     assert not (tmp_path / "bad.html").exists() and (tmp_path / "bad.failed.html").exists()
+    nbconvert = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--ExecutePreprocessor.kernel_name=fruits", "--output-dir", tmp_path / "out", path]
+    done = subprocess.run(nbconvert, capture_output=True, text=True)
+    assert done.returncode and says in done.stderr and not (tmp_path / "out" / "bad.ipynb").exists()

@@ -10,6 +10,7 @@ be used elsewhere, too:
     link/          where cells find the system's libraries
     std/, src/     the sources that rust-analyzer reads: Rust's standard library and the crates whose types people have in variables
     metadata.json  what `cargo metadata` says of BUILD, for rust-analyzer
+    public.json    the names of fruits-core that completion offers: see relay.py
     kit.json       the dependencies of a cell; for cells with others, where cargo finds what is built already
     Cargo.lock
 """
@@ -17,6 +18,7 @@ be used elsewhere, too:
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +68,13 @@ def bring_sources(metadata: dict, kit: pathlib.Path) -> None:
             crate["src_path"] = crate["src_path"].replace(old, f"@KIT@/{folder}")
 
 
+def public_names(sources: pathlib.Path) -> dict:
+    """The names of public functions and of public fields in a crate's sources."""
+    text = "\n".join(file.read_text() for file in sorted(sources.rglob("*.rs")))
+    functions = re.findall(r"^\s*pub (?:const )?(?:async )?fn (\w+)", text, re.MULTILINE)
+    return {"functions": sorted(set(functions)), "fields": sorted(set(re.findall(r"^\s*pub (\w+):", text, re.MULTILINE)))}
+
+
 def main() -> None:
     build, target, triple, sysroot, kit = sys.argv[1:]
     build, kit = pathlib.Path(build), pathlib.Path(kit)
@@ -93,6 +102,8 @@ def main() -> None:
         shutil.copytree(library / crate / "src", kit / "std" / crate / "src")
     prune(metadata)
     bring_sources(metadata, kit)
+    (names,) = (kit / "src").glob("fruits-core-*")
+    (kit / "public.json").write_text(json.dumps(public_names(names)))
     (kit / "metadata.json").write_text(json.dumps(metadata, ensure_ascii=False).replace(str(build), "@SESSION@"))
     kit_json = {
         "dependencies": {name: files[package] for name, package in own.items()},

@@ -3,28 +3,30 @@
     relay.py LAUNCH CONNECTION-FILE
 
 Every message is passed on as it is, but for two. What fruits_core prints of an error (see its module `notebook`) comes as the result of a
-cell, of a type of its own; it becomes an error of Jupyter's, and the reply to that cell says so, too. So "Run All" ends there, and so do
-nbconvert and papermill. Completions lose what is not for people.
+cell, of a type of its own; it becomes an error of Jupyter's, and the reply to that cell says so, too. Cells that wait behind it are not
+run, as Jupyter wants it of kernels, so "Run All" ends there, and so do nbconvert and papermill. Completions lose what is not for people.
 """
 
+import copy
 import hashlib
 import hmac
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import uuid
 
 import zmq  # Jupyter starts this with its own Python, which has it
 
 # The type of what fruits_core prints of an error: JSON with `kind`, `message` and `line`, the line of the cell.
 FAILED = "application/x-fruits-error+json"
 DELIMITER = b"<IDS|MSG>"
-# Shown by completion, but not for people: what evcxr calls to show a value, and traits of all types.
-HIDDEN = re.compile(r"^(evcxr_display|borrow|borrow_mut|into|try_into|type_id|vzip|clone_into|clone_to_uninit|__.*)\b")
+# Offered by completion, but not for people: what evcxr calls to show a value, and what all types have.
+SHOWS = "evcxr_display"
+HIDDEN = {SHOWS, "borrow", "borrow_mut", "clone_from", "clone_into", "eq", "into", "ne", "to_owned", "try_into", "type_id", "vzip"}
 
 
 class Message:
@@ -44,8 +46,14 @@ class Message:
     def content(self):
         return json.loads(self.parts[3])
 
+    def answering(self, request):
+        """Such a message, as an answer to another request."""
+        other = copy.copy(self)
+        other.identities, other.parts = request.identities, [self.parts[0], request.parts[0], *self.parts[2:]]
+        return other
+
     def with_content(self, content, kind=None):
-        header = {**self.header, "msg_type": kind or self.kind}
+        header = {**self.header, "msg_id": uuid.uuid4().hex, "msg_type": kind or self.kind}
         parts = [json.dumps(header).encode(), *self.parts[1:3], json.dumps(content).encode()]
         sign = hmac.new(self.key, digestmod=hashlib.sha256)
         for part in parts:
@@ -55,8 +63,8 @@ class Message:
 
 
 class Relay:
-    def __init__(self, front, back):
-        self.key = front["key"].encode()
+    def __init__(self, front, back, public):
+        self.public, self.key = public, front["key"].encode()
         context = zmq.Context()
         name = b"fruits-relay"  # of the shell and of the input that a cell asks for it has to be the same
 
@@ -79,8 +87,8 @@ class Relay:
         self.front = {channel: bound(zmq.ROUTER, channel) for channel in ("shell", "control", "stdin", "hb")}
         self.back = {channel: connected(zmq.DEALER, channel) for channel in ("shell", "control", "stdin")}
         self.iopub, self.shown = bound(zmq.PUB, "iopub"), connected(zmq.SUB, "iopub")
-        # The errors of cells, and replies that wait until all that their cells showed has come.
-        self.failures, self.waiting = {}, {}
+        # Cells that are to run, of which the first does; their errors; those that have shown all; and replies, which wait until they have.
+        self.cells, self.failures, self.idle, self.waiting = [], {}, set(), {}
 
     def run(self, evcxr):
         poller = zmq.Poller()
@@ -90,13 +98,22 @@ class Relay:
             ready = dict(poller.poll(500))
             for channel, one in self.front.items():
                 if one in ready:
-                    frames = one.recv_multipart()
-                    one.send_multipart(frames) if channel == "hb" else self.back[channel].send_multipart(frames)
+                    self.ask(channel, one.recv_multipart())
             if self.shown in ready:
                 self.show(self.shown.recv_multipart())
             for channel, one in self.back.items():
                 if one in ready:
                     self.answer(channel, one.recv_multipart())
+
+    def ask(self, channel, frames):
+        if channel == "hb":
+            self.front[channel].send_multipart(frames)
+        elif channel == "shell" and Message(frames, self.key).kind == "execute_request":
+            self.cells.append(frames)
+            if len(self.cells) == 1:
+                self.back[channel].send_multipart(frames)
+        else:
+            self.back[channel].send_multipart(frames)
 
     def show(self, frames):
         message = Message(frames, self.key)
@@ -109,31 +126,62 @@ class Relay:
             self.failures[cell] = error
             frames = message.with_content(error, "error")
         self.iopub.send_multipart(frames)
-        if message.kind == "status" and message.content["execution_state"] == "idle":
-            failure, waiting = self.failures.pop(cell, None), self.waiting.pop(cell, None)
-            if waiting:
-                self.reply(waiting, failure)
+        if message.kind == "status" and message.content["execution_state"] == "idle" and message.parent.get("msg_type") == "execute_request":
+            self.idle.add(cell)
+            self.reply(cell)
 
     def answer(self, channel, frames):
         message = Message(frames, self.key)
         if message.kind == "execute_reply":
-            self.waiting[message.parent.get("msg_id")] = message, frames
+            cell = message.parent.get("msg_id")
+            self.waiting[cell] = message, frames
+            self.reply(cell)
         elif message.kind == "complete_reply":
-            self.front[channel].send_multipart(message.with_content(completions(message.content)))
+            self.front[channel].send_multipart(message.with_content(completions(message.content, self.public)))
         else:
             self.front[channel].send_multipart(frames)
 
-    def reply(self, waiting, failure):
-        message, frames = waiting
+    def reply(self, cell):
+        if cell not in self.idle or cell not in self.waiting:
+            return
+        self.idle.remove(cell)
+        (message, frames), failure = self.waiting.pop(cell), self.failures.pop(cell, None)
         if failure:
             frames = message.with_content({**message.content, "status": "error", **failure})
         self.front["shell"].send_multipart(frames)
+        request = Message(self.cells.pop(0), self.key)
+        is_error = failure or message.content["status"] == "error"
+        if is_error and request.content.get("stop_on_error", True):
+            for frames in self.cells:
+                self.abort(message, Message(frames, self.key))
+            self.cells.clear()
+        if self.cells:
+            self.back["shell"].send_multipart(self.cells[0])
+
+    def abort(self, like, request):
+        """Says of a cell that it was not run."""
+        like = like.answering(request)
+        self.front["shell"].send_multipart(like.with_content({"status": "aborted"}))
+        self.iopub.send_multipart(like.with_content({"execution_state": "idle"}, "status"))
 
 
-def completions(content):
-    """Completions without what is not for people."""
-    matches = dict.fromkeys(match for match in content.get("matches", []) if not HIDDEN.match(match))
-    return {**content, "matches": list(matches)}
+def completions(content, public):
+    """Completions without what is not for people: of values of fruits_core what is public, each as it can be inserted."""
+    matches = list(dict.fromkeys(content.get("matches", [])))
+    is_ours = any(match.startswith(SHOWS) for match in matches)
+    at = {"start": content.get("cursor_start", 0), "end": content.get("cursor_end", 0)}
+    items = []
+    for match in matches:
+        name, bracket, rest = match.partition("(")
+        arguments = rest.rstrip(")")
+        is_public = name in (public["functions"] if bracket else public["fields"]) or name == "clone"
+        is_twin = not bracket and f"{name}()" in matches  # a field, beside what gives it
+        if name in HIDDEN or name.startswith("__") or is_ours and (is_twin or not is_public):
+            continue
+        text = name + bracket + (")" if bracket and not arguments else "")
+        items.append({**at, "text": text, "type": "function" if bracket else "instance", "signature": f"({arguments})" if arguments else ""})
+    metadata = {**content.get("metadata", {}), "_jupyter_types_experimental": items}
+    return {**content, "matches": [item["text"] for item in items], "metadata": metadata}
 
 
 def address(connection, channel):
@@ -167,7 +215,9 @@ def main():
         for end in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(end, lambda number, _: evcxr.send_signal(number))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupts come as messages
-        Relay(front, back).run(evcxr)
+        with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "public.json")) as file:
+            public = json.load(file)
+        Relay(front, back, public).run(evcxr)
     sys.exit(evcxr.returncode)
 
 

@@ -23,10 +23,10 @@ pub fn cell_failed(error: &str) {
 pub fn watch_panics() {
     std::panic::set_hook(Box::new(|panic: &PanicHookInfo| {
         let message = panic.payload_as_str().unwrap_or("a panic that says nothing");
-        // Cells run in the main thread. What panics elsewhere is for whoever waits for it.
+        // What panics in a task is for whoever waits for the task.
         match std::thread::current().name() {
-            Some("main") => emit("Panic", message, panic.location()),
-            name => eprintln!("a thread ({}) panicked: {message}", name.unwrap_or("without a name")),
+            Some(name) if name.starts_with("tokio") => eprintln!("a task panicked: {message}"),
+            _ => emit("Panic", message, panic.location()),
         }
     }));
 }
