@@ -7,6 +7,7 @@ cell, of a type of its own; it becomes an error of Jupyter's, and the reply to t
 run, as Jupyter wants it of kernels, so "Run All" ends there, and so do nbconvert and papermill. Completions lose what is not for people.
 """
 
+import contextlib
 import copy
 import hashlib
 import hmac
@@ -35,7 +36,7 @@ class Message:
     def __init__(self, frames, key):
         self.key = key
         at = frames.index(DELIMITER)
-        self.identities, self.parts = frames[:at], frames[at + 2 :]
+        self.identities, self.signature, self.parts = frames[:at], frames[at + 1], frames[at + 2 :]
         self.header, self.parent = json.loads(self.parts[0]), json.loads(self.parts[1])
 
     @property
@@ -55,11 +56,16 @@ class Message:
     def with_content(self, content, kind=None):
         header = {**self.header, "msg_id": uuid.uuid4().hex, "msg_type": kind or self.kind}
         parts = [json.dumps(header).encode(), *self.parts[1:3], json.dumps(content).encode()]
+        return [*self.identities, DELIMITER, self.sign(parts), *parts]
+
+    def is_genuine(self):
+        return hmac.compare_digest(self.signature, self.sign(self.parts[:4]))
+
+    def sign(self, parts):
         sign = hmac.new(self.key, digestmod=hashlib.sha256)
         for part in parts:
             sign.update(part)
-        signature = sign.hexdigest().encode() if self.key else b""
-        return [*self.identities, DELIMITER, signature, *parts]
+        return sign.hexdigest().encode() if self.key else b""
 
 
 class Relay:
@@ -108,11 +114,15 @@ class Relay:
     def ask(self, channel, frames):
         if channel == "hb":
             self.front[channel].send_multipart(frames)
-        elif channel == "shell" and Message(frames, self.key).kind == "execute_request":
-            self.cells.append(frames)
-            if len(self.cells) == 1:
-                self.back[channel].send_multipart(frames)
-        else:
+            return
+        with contextlib.suppress(ValueError, KeyError, IndexError):  # of something that speaks another language
+            message = Message(frames, self.key)
+            if not message.is_genuine():
+                return
+            if channel == "shell" and message.kind == "execute_request":
+                self.cells.append(frames)
+                if len(self.cells) > 1:
+                    return
             self.back[channel].send_multipart(frames)
 
     def show(self, frames):
@@ -125,6 +135,8 @@ class Relay:
             error = {"ename": failed["kind"], "evalue": failed["message"], "traceback": [failed["message"], *place]}
             self.failures[cell] = error
             frames = message.with_content(error, "error")
+        elif message.kind == "error":
+            self.failures.setdefault(cell, message.content)  # of the compiler's, whose reply does not carry it
         self.iopub.send_multipart(frames)
         if message.kind == "status" and message.content["execution_state"] == "idle" and message.parent.get("msg_type") == "execute_request":
             self.idle.add(cell)
