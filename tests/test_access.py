@@ -12,7 +12,7 @@ from network import ForwardProxy, Line, certificates
 NO_ROLE = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>Not authorized.</Message></Error></ErrorResponse>"
 DENIED = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 SLOW_DOWN = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-STEPS = ["profile", "region", "endpoint", "proxy", "certificates", "credentials", "list", "read", "speed", "write", "condition", "copy", "delete"]
+STEPS = ["profile", "region", "endpoint", "proxy", "certificates", "credentials", "list", "read", "speed", "write", "copy", "condition", "delete"]
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +87,9 @@ def test_a_proxy_that_wants_a_password(s3, aws, photos, pem, tmp_path, monkeypat
         monkeypatch.setenv("HTTPS_PROXY", proxy.url("me:hunter2@"))
         assert check(photos)["proxy"] == f"HTTPS_PROXY={proxy.url()}"
         run("features", photos, "--out", tmp_path / "out")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter2#@127.0.0.1:1")
+    error = says("features", photos, "--out", tmp_path / "no")
+    assert "HTTPS_PROXY: not the URL of a proxy, http://name:password@host:port" in error and "hunter2" not in error
     with ForwardProxy({}, refuses=True) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url())
         assert "the proxy does not let it through" in says("features", photos, "--out", tmp_path / "no")
@@ -272,6 +275,18 @@ def test_what_is_too_large_for_one_copy_is_copied_in_parts(s3, aws, photos, feat
         assert sum("partNumber=1" in request for request in proxy.requests) == 1
     assert same(rows(s3.download("s3://company/parts", tmp_path / "out")), rows(features_of(SAMPLE / "Kiwi")))
     assert not s3.client.list_multipart_uploads(Bucket="company").get("Uploads")
+
+
+@pytest.mark.parametrize("rate, delay", [(30_000, 0.005), (1_000_000, 0.2)])
+def test_a_slow_line_and_a_long_one_lose_nothing(rate, delay, s3, aws, photos, features_of, tmp_path):
+    with Line(s3.endpoint, rate=rate, delay=delay) as line:
+        aws(line.endpoint)
+        out = f"s3://company/line-{rate}"
+        answer = run("features", photos, "--out", out, "--json").json
+        print(f"{rate} bytes/s, {delay} s: {answer['seconds']:.1f} s, {line.passed} bytes")
+    assert (answer["photos"], answer["failures"]) == (16, 0)
+    aws(s3.endpoint)
+    assert same(rows(s3.download(out, tmp_path / "out")), rows(features_of(SAMPLE / "Kiwi")))
 
 
 def test_who_asks_pays(s3, aws, photos, tmp_path, monkeypatch):

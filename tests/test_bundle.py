@@ -153,7 +153,7 @@ def ready(node, bundle):
 
 def test_the_binary_on_a_node(ready, s3):
     said = ready.run("fruits", "features", f"s3://{BUCKET}/Test", "--out", f"s3://{BUCKET}/from-a-node")
-    assert "96 photos with features (0 from an earlier run), 0 failures" in said
+    assert "96 photos with features, " in said and "failure" not in said
     assert s3.client.head_object(Bucket=BUCKET, Key="from-a-node/_SUCCESS")
 
 

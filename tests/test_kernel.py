@@ -86,6 +86,8 @@ def test_what_survives_an_error_a_panic_and_an_interrupt(start):
         pass
     assert kernel.run("2 + 3").strip().endswith("5")
     assert "cannot find value `kept`" in kernel.run("kept")
+    again = kernel.client.execute_interactive('panic!("again");', timeout=60)["content"]
+    assert (again["status"], again["evalue"]) == ("error", "again"), "also in the process that came after"
 
 
 def test_a_cell_that_fails_says_so_and_what_waits_behind_it_is_not_run(start):
@@ -104,6 +106,11 @@ def test_a_cell_that_fails_says_so_and_what_waits_behind_it_is_not_run(start):
     refused = kernel.client.execute_interactive("1 + true", timeout=60)["content"]
     assert refused["status"] == "error"
     assert kernel.client.execute_interactive('eprintln!("mine");', timeout=60)["content"]["status"] == "ok"
+
+
+def test_a_cell_that_prints_much_loses_nothing(start):
+    shown = start().run('for i in 0..20_000 { println!("line {i}"); }\nlet lost = "x".parse::<i32>()?;')
+    assert shown.count("line ") == 20_000 and "invalid digit" in shown
 
 
 def test_completion_offers_what_is_for_people(start):

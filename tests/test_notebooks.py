@@ -27,9 +27,16 @@ def test_outputs_are_stripped(notebook):
         assert cell["cell_type"] == "markdown" or (cell["outputs"] == [] and cell["execution_count"] is None)
 
 
+def test_the_notebook_for_python_people(tmp_path):
+    done = execute(NOTEBOOKS[0], tmp_path / "page.html")
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = offline(tmp_path / "page.html")
+    assert "6 labels, the longest name has" in page and "(96, 1280), the first row begins" in page and "none: invalid digit" in page
+
+
 def test_the_first_notebook_becomes_a_report(tmp_path):
     html = tmp_path / "report.html"
-    done = execute(NOTEBOOKS[0], html, FRUITS_PHOTOS=str(SAMPLE), FRUITS_OUT=str(tmp_path / "out"))
+    done = execute(NOTEBOOKS[1], html, FRUITS_PHOTOS=str(SAMPLE), FRUITS_OUT=str(tmp_path / "out"))
     assert done.returncode == 0, done.stdout + done.stderr
     page = offline(html)
     assert re.search(r"<svg[^>]*Scree plot of 95 components", page) and re.search(r"<svg[^>]*Scatter plot of 96 photos", page)
@@ -39,7 +46,7 @@ def test_the_first_notebook_becomes_a_report(tmp_path):
 
 def test_the_second_notebook_reads_what_was_written(features_of, tmp_path):
     html = tmp_path / "report.html"
-    done = execute(NOTEBOOKS[1], html, FRUITS_FEATURES=str(features_of(SAMPLE)))
+    done = execute(NOTEBOOKS[2], html, FRUITS_FEATURES=str(features_of(SAMPLE)))
     assert done.returncode == 0, done.stdout + done.stderr
     page = offline(html)
     assert page.count("<iframe ") == 2 and re.search(r"<svg[^>]*similarity of 6 labels", page)
@@ -51,7 +58,7 @@ def test_the_third_notebook_works_on_s3(s3, aws, tmp_path):
     s3.upload(SAMPLE, "notebook", "Test")
     html = tmp_path / "report.html"
     where = {"FRUITS_S3_PHOTOS": "s3://notebook/Test", "FRUITS_S3_RESULTS": "s3://notebook/Results"}
-    done = execute(NOTEBOOKS[2], html, **where)
+    done = execute(NOTEBOOKS[3], html, **where)
     assert done.returncode == 0, done.stdout + done.stderr
     page = offline(html)
     assert "96 photos, 0 of them from an earlier run, 0 failures" in page and "96 photos, 96 of them from an earlier run" in page
@@ -64,7 +71,7 @@ def test_the_fourth_notebook_says_what_a_run_costs(tmp_path):
     html = tmp_path / "report.html"
     prices = tmp_path / "prices.csv"
     prices.write_text((ROOT / "bootstrap/emr/regions.csv").read_text().replace("Zurich", "<b>Zurich"))
-    done = execute(NOTEBOOKS[3], html, FRUITS_PRICES=str(prices), FRUITS_RATE="500", FRUITS_COUNT="1000000")
+    done = execute(NOTEBOOKS[4], html, FRUITS_PRICES=str(prices), FRUITS_RATE="500", FRUITS_COUNT="1000000")
     assert done.returncode == 0, done.stdout + done.stderr
     page = offline(html)
     # An hour and a part for 1,000,000 photos at 500/s on two nodes, and 0.15 h to start; three nodes at 0.224 and 0.05 for EMR.
@@ -80,7 +87,7 @@ def test_the_fifth_notebook_works_inside_spark(s3, aws, tmp_path):
     s3.upload(SAMPLE, "spark", "Test")
     html = tmp_path / "report.html"
     where = {"FRUITS_S3_PHOTOS": "s3://spark/Test", "FRUITS_S3_RESULTS": "s3://spark/Results", "SPARK_HOME": home}
-    done = execute(NOTEBOOKS[4], html, **where)
+    done = execute(NOTEBOOKS[5], html, **where)
     assert done.returncode == 0, done.stdout + done.stderr
     page = offline(html)
     assert "96 photos, 0 failures, 4 files" in page and "largest difference of an eigenvalue" in page

@@ -71,13 +71,15 @@ def pass_on(arguments: list[str]) -> None:
 
 
 def say_errors() -> None:
-    """evcxr prints the error of a cell that ends by `?`; fruits_core says it in the form that relay.py knows, with the line."""
+    """evcxr prints the error of a cell that ends by `?`, and Rust a panic; fruits_core says both in the form that relay.py knows, with the line."""
     import re
 
     with open("src/lib.rs") as file:
         source = file.read()
     pattern = r'fn from\(error: T\) -> Self \{(\s*)eprintln!\(("[^"]*"), error\);'
     changed = re.sub(pattern, r"#[track_caller] fn from(error: T) -> Self {\1::fruits_core::cell_failed(&format!(\2, error));", source)
+    begin = "let evcxr_variable_store = unsafe {&mut *evcxr_variable_store};"
+    changed = changed.replace(begin, f"::fruits_core::begin_cell(); {begin}")
     if changed != source:
         with open("src/lib.rs", "w") as file:
             file.write(changed)

@@ -7,12 +7,12 @@ cell, of a type of its own; it becomes an error of Jupyter's, and the reply to t
 run, as Jupyter wants it of kernels, so "Run All" ends there, and so do nbconvert and papermill. Completions lose what is not for people.
 """
 
-import contextlib
 import copy
 import hashlib
 import hmac
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,9 +25,27 @@ import zmq  # Jupyter starts this with its own Python, which has it
 # The type of what fruits_core prints of an error: JSON with `kind`, `message` and `line`, the line of the cell.
 FAILED = "application/x-fruits-error+json"
 DELIMITER = b"<IDS|MSG>"
+# Below those that systems give to whoever asks for any. Should one be taken all the same, evcxr is started again.
+PORTS = range(10_000, 32_000)
+ATTEMPTS = 5
 # Offered by completion, but not for people: what evcxr calls to show a value, and what all types have.
 SHOWS = "evcxr_display"
 HIDDEN = {SHOWS, "borrow", "borrow_mut", "clone_from", "clone_into", "eq", "into", "ne", "to_owned", "try_into", "type_id", "vzip"}
+
+
+def sign(parts, key):
+    signature = hmac.new(key, digestmod=hashlib.sha256)
+    for part in parts:
+        signature.update(part)
+    return signature.hexdigest().encode() if key else b""
+
+
+def is_genuine(frames, key):
+    """Whether it was signed by one who knows the key; it is looked at before anything of it is read."""
+    if DELIMITER not in frames:
+        return False
+    signed = frames[frames.index(DELIMITER) + 1 :]
+    return len(signed) > 4 and hmac.compare_digest(signed[0], sign(signed[1:5], key))
 
 
 class Message:
@@ -36,7 +54,7 @@ class Message:
     def __init__(self, frames, key):
         self.key = key
         at = frames.index(DELIMITER)
-        self.identities, self.signature, self.parts = frames[:at], frames[at + 1], frames[at + 2 :]
+        self.identities, self.parts = frames[:at], frames[at + 2 :]
         self.header, self.parent = json.loads(self.parts[0]), json.loads(self.parts[1])
 
     @property
@@ -56,27 +74,20 @@ class Message:
     def with_content(self, content, kind=None):
         header = {**self.header, "msg_id": uuid.uuid4().hex, "msg_type": kind or self.kind}
         parts = [json.dumps(header).encode(), *self.parts[1:3], json.dumps(content).encode()]
-        return [*self.identities, DELIMITER, self.sign(parts), *parts]
-
-    def is_genuine(self):
-        return hmac.compare_digest(self.signature, self.sign(self.parts[:4]))
-
-    def sign(self, parts):
-        sign = hmac.new(self.key, digestmod=hashlib.sha256)
-        for part in parts:
-            sign.update(part)
-        return sign.hexdigest().encode() if self.key else b""
+        return [*self.identities, DELIMITER, sign(parts, self.key), *parts]
 
 
 class Relay:
     def __init__(self, front, back, public):
         self.public, self.key = public, front["key"].encode()
-        context = zmq.Context()
+        self.context = context = zmq.Context()
+        self.has_answered = False
         name = b"fruits-relay"  # of the shell and of the input that a cell asks for it has to be the same
 
         def bound(kind, channel):
             bound = context.socket(kind)
             bound.linger = 1000
+            bound.sndhwm = 0  # what a cell shows is not dropped, however much it is
             bound.bind(address(front, channel))
             return bound
 
@@ -114,12 +125,8 @@ class Relay:
     def ask(self, channel, frames):
         if channel == "hb":
             self.front[channel].send_multipart(frames)
-            return
-        with contextlib.suppress(ValueError, KeyError, IndexError):  # of something that speaks another language
-            message = Message(frames, self.key)
-            if not message.is_genuine():
-                return
-            if channel == "shell" and message.kind == "execute_request":
+        elif is_genuine(frames, self.key):
+            if channel == "shell" and Message(frames, self.key).kind == "execute_request":
                 self.cells.append(frames)
                 if len(self.cells) > 1:
                     return
@@ -143,6 +150,7 @@ class Relay:
             self.reply(cell)
 
     def answer(self, channel, frames):
+        self.has_answered = True
         message = Message(frames, self.key)
         if message.kind == "execute_reply":
             cell = message.parent.get("msg_id")
@@ -204,32 +212,45 @@ def address(connection, channel):
 def own_connection(front, folder):
     """Other ports, with the same key: evcxr's, as a file, and what is in it."""
     channels = ("shell", "control", "stdin", "hb", "iopub")
-    sockets = [socket.socket() for _ in channels]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = {f"{channel}_port": one.getsockname()[1] for channel, one in zip(channels, sockets)}
+    ports = {f"{channel}_port": port for channel, port in zip(channels, filter(is_free, random.sample(PORTS, len(PORTS))))}
     back = {**front, **ports, "transport": "tcp", "ip": "127.0.0.1"}
-    for one in sockets:
-        one.close()
     path = os.path.join(folder, "connection.json")
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(back, file)
     return path, back
+
+
+def is_free(port):
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def main():
     launch, connection = sys.argv[1:]
     with open(connection) as file:
         front = json.load(file)
+    with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "public.json")) as file:
+        public = json.load(file)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupts come as messages
     with tempfile.TemporaryDirectory() as folder:
-        path, back = own_connection(front, folder)
-        evcxr = subprocess.Popen([launch, path])
-        for end in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(end, lambda number, _: evcxr.send_signal(number))
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupts come as messages
-        with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "public.json")) as file:
-            public = json.load(file)
-        Relay(front, back, public).run(evcxr)
+        for _ in range(ATTEMPTS):
+            path, back = own_connection(front, folder)
+            evcxr = subprocess.Popen([launch, path])
+            for end in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(end, lambda number, _: evcxr.send_signal(number))
+            relay = Relay(front, back, public)
+            try:
+                relay.run(evcxr)
+            finally:
+                evcxr.terminate()
+                evcxr.wait()
+            if relay.has_answered or evcxr.returncode <= 0:
+                break
+            relay.context.destroy(linger=0)  # another process may have taken a port meanwhile
     sys.exit(evcxr.returncode)
 
 

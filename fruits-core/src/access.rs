@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// steps that need it are left out.
 ///
 /// `tell` gets a step's name and what was found: `profile`, `region`, `endpoint`, `proxy`, `certificates`, `credentials`, `list`, `read`,
-/// `speed`, `write`, `condition`, `copy` and `delete`, in this order; the first six on S3 only.
+/// `speed`, `write`, `copy`, `condition` and `delete`, in this order; the first six on S3 only.
 ///
 /// What it writes is one small object with a name of its own below the location, which it deletes; nothing if the check `is_read_only`.
 /// No secret is in what it tells.
@@ -38,7 +38,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// ```
 ///
 /// # Errors
-/// The first step's that fails, which was told, too.
+/// The first step's that fails, which was told, too; before the first step, that the location or the settings themselves are wrong.
 pub async fn check_access(
     location: &str,
     is_read_only: bool,
@@ -174,16 +174,16 @@ impl<F: FnMut(&'static str, std::result::Result<&str, &Error>)> Check<F> {
             return;
         }
         self.note("write", &format!("yes, after {}", ms(start)));
+        let copied = store.copy(&key, &copy).await;
+        if self.step("copy", copied).is_some() {
+            self.note("copy", "yes");
+        }
         if let Some(compares) = self.step("condition", store.compares(&key).await) {
             let found = match compares {
                 true => "yes: of two runs that take a location, one is refused",
                 false => "no: runs that take a location at the same moment may not see each other",
             };
             self.note("condition", found);
-        }
-        let copied = store.copy(&key, &copy).await;
-        if self.step("copy", copied).is_some() {
-            self.note("copy", "yes");
         }
         let (deleted, copy_deleted) = futures::join!(store.delete(&key), store.delete(&copy));
         if self.step("delete", deleted.and(copy_deleted)).is_some() {

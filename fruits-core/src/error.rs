@@ -90,7 +90,7 @@ pub enum ErrorKind {
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let error = Features::read("no/such/folder").await.unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::NotFound);
-/// assert!(error.to_string().contains("no/such/folder/_manifest.json: read: "));
+/// assert!(error.to_string().contains("no/such/folder: read: there is nothing here"));
 /// # });
 /// ```
 pub struct Error(Box<Inner>);
@@ -176,7 +176,7 @@ impl fmt::Display for Error {
 }
 
 /// A name from outside as it may be printed: control characters are shown, not sent, so that none forges a line or steers a terminal.
-pub(crate) fn printable(name: &str) -> String {
+pub fn printable(name: &str) -> String {
     name.chars()
         .fold(String::with_capacity(name.len()), |mut printable, c| {
             match c.is_control() {

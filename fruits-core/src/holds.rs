@@ -1,11 +1,15 @@
 //! What a location holds instead of what was wanted there. It is looked at only when something has failed, so that the error can say it.
 
+use futures::StreamExt;
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind};
 use crate::output::{self, MANIFEST, SUCCESS};
 use crate::pixels::EXTENSIONS;
 use crate::store::{self, Length, Store};
+
+/// Names that are looked at; a location may have millions.
+const LOOKED_AT: usize = 1000;
 
 /// What a command or a call needs at a location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +46,7 @@ pub(crate) async fn explain(store: &dyn Store, wanted: Wanted, error: Error) -> 
         return error;
     }
     let here = store.uri("");
-    let (folder, above) = (above(&here, 1), above(&here, 2));
+    let give = |steps| above(&here, steps).map_or(String::new(), |folder| format!("; give the folder {folder}"));
     let makes = match wanted {
         Wanted::Photos => String::new(),
         Wanted::Features => format!("; `fruits features PHOTOS --out {here}` makes it"),
@@ -59,11 +63,12 @@ pub(crate) async fn explain(store: &dyn Store, wanted: Wanted, error: Error) -> 
     let message = match there {
         Holds::Nothing => format!("there is nothing here{makes}"),
         Holds::Photo if wanted == Wanted::Photos => {
-            format!("one photo; give the folder above the label's, {above}")
+            format!("one photo, not a folder of photos{}", give(2))
         }
         Holds::Photo => format!("one photo, not {what}"),
-        Holds::Part => format!("one file of a table; give the output's folder, {above}"),
-        Holds::Table => format!("a table of an output; give the output's folder, {folder}"),
+        Holds::Part | Holds::Table if wanted == Wanted::Photos => "a table of an output, not photos".to_owned(),
+        Holds::Part => format!("one file of a table, not an output{}", give(2)),
+        Holds::Table => format!("a table of an output, not all of it{}", give(1)),
         Holds::File => format!("a file; give the folder that holds {what}"),
         Holds::Photos if wanted == Wanted::Features => {
             format!("holds photos, not features; `fruits features {here} --out FEATURES` comes first")
@@ -96,7 +101,17 @@ async fn look(store: &dyn Store) -> Option<Holds> {
     if store::is_file(&store.uri("")).await {
         return Some(file(&store.uri("")));
     }
-    let keys = output::keys(store, |_| true).await.ok()?;
+    let mut keys = Vec::new();
+    let mut entries = store.list();
+    while keys.len() < LOOKED_AT
+        && let Some(entry) = entries.next().await
+    {
+        match entry {
+            Ok(entry) => keys.push(entry.key),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(_) => return None,
+        }
+    }
     if let Ok(json) = store.get(MANIFEST, Length::AtMost(output::MAX_FILE)).await
         && let Ok(manifest) = serde_json::from_slice::<Value>(&json)
     {
@@ -104,7 +119,7 @@ async fn look(store: &dyn Store) -> Option<Holds> {
         if is_newer(version) {
             return Some(Holds::Newer(version.to_owned()));
         }
-        if !keys.iter().any(|key| key == SUCCESS) {
+        if store.get(SUCCESS, Length::AtMost(output::MAX_FILE)).await.is_err() {
             return Some(Holds::Unfinished);
         }
         if manifest.get("model").is_some() {
@@ -143,13 +158,13 @@ fn is_photo(ending: String) -> bool {
     EXTENSIONS.contains(&ending.as_str())
 }
 
-/// The folder that is so many steps above.
-fn above(location: &str, steps: usize) -> &str {
+/// The folder that is so many steps above, if there is one with a name.
+fn above(location: &str, steps: usize) -> Option<&str> {
     let mut folder = location;
     for _ in 0..steps {
-        folder = folder.rsplit_once('/').map_or("..", |(folder, _)| folder);
+        folder = folder.rsplit_once('/')?.0;
     }
-    folder
+    (!folder.is_empty() && !folder.ends_with('/') && folder != "s3:").then_some(folder)
 }
 
 /// Whether a version is later than this one's.

@@ -70,7 +70,7 @@ pub use folder::{ImageFolder, Photo, Survey};
 pub use mobilenet::MobileNetV2;
 pub use notebook::Show;
 #[doc(hidden)]
-pub use notebook::{cell_failed, watch_panics};
+pub use notebook::{begin_cell, cell_failed};
 pub use output::IfExists;
 pub use pca::{Moments, Pca};
 pub use report::Report;

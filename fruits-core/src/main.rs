@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
-use fruits_core::error::counted;
+use fruits_core::error::{counted, printable};
 use fruits_core::figure::THRESHOLDS;
 use fruits_core::mobilenet::Precision;
 use fruits_core::pixels::{Decoding, Limits};
@@ -386,7 +386,7 @@ async fn report(args: ReportArgs) -> Result<()> {
 async fn check_access(args: CheckAccessArgs) -> Result<()> {
     let tell = |step: &str, found: std::result::Result<&str, &Error>| match found {
         Ok(found) => say(format!("{step:<13} {found}")),
-        Err(error) => say(format!("{step:<13} FAILED: {}", error.message())),
+        Err(error) => say(format!("{step:<13} FAILED: {}", printable(error.message()))),
     };
     fruits_core::check_access(&args.location, args.read_only, tell).await
 }

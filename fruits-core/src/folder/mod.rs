@@ -190,7 +190,7 @@ impl ImageFolder {
     /// # use fruits_core::ImageFolder;
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// let photos = ImageFolder::open("../data-sample").await?;
-    /// assert_eq!(photos.filter(|photo| photo.label.starts_with("Apple")).len(), 32);
+    /// assert_eq!(photos.filter(|photo| photo.label.starts_with("Apple")).len(), 16);
     /// # Ok::<(), fruits_core::Error>(())
     /// # }).unwrap();
     /// ```
@@ -208,7 +208,7 @@ impl ImageFolder {
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// let photos = ImageFolder::open("../data-sample").await?;
     /// let fruit = photos.with_labels(|photo| photo.label.split(' ').next().unwrap_or_default().to_owned());
-    /// assert_eq!(fruit.counts()["Apple"], 32);
+    /// assert_eq!(fruit.counts()["Apple"], 16);
     /// # Ok::<(), fruits_core::Error>(())
     /// # }).unwrap();
     /// ```

@@ -3,8 +3,11 @@
 
 use std::panic::{Location, PanicHookInfo};
 use std::path::PathBuf;
+use std::sync::Once;
 
 use serde_json::json;
+
+use crate::log;
 
 /// The type that the relay knows.
 const TYPE: &str = "application/x-fruits-error+json";
@@ -19,16 +22,24 @@ pub fn cell_failed(error: &str) {
     emit("Error", error, Some(Location::caller()));
 }
 
-/// Says of a panic of the cell what it says and in which line, and nothing of what Rust was doing.
-pub fn watch_panics() {
-    std::panic::set_hook(Box::new(|panic: &PanicHookInfo| {
-        let message = panic.payload_as_str().unwrap_or("a panic that says nothing");
-        // What panics in a task is for whoever waits for the task.
-        match std::thread::current().name() {
-            Some(name) if name.starts_with("tokio") => eprintln!("a task panicked: {message}"),
-            _ => emit("Panic", message, panic.location()),
-        }
-    }));
+/// What comes before a cell's own code. In a process that has just begun, it has panics said as what they say and in which line, without what
+/// Rust was doing; and what happens told, if `RUST_LOG` asks for it. The compiler's stand-in puts this call into every cell, since an
+/// interrupt ends the process.
+pub fn begin_cell() {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| {
+        log::show(0);
+        std::panic::set_hook(Box::new(say_panic));
+    });
+}
+
+fn say_panic(panic: &PanicHookInfo) {
+    let message = panic.payload_as_str().unwrap_or("a panic that says nothing");
+    // What panics in a task is for whoever waits for the task.
+    match std::thread::current().name() {
+        Some(name) if name.starts_with("tokio") => eprintln!("a task panicked: {message}"),
+        _ => emit("Panic", message, panic.location()),
+    }
 }
 
 fn emit(kind: &str, message: &str, place: Option<&Location>) {

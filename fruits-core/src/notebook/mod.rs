@@ -21,7 +21,7 @@ use crate::folder::{ImageFolder, Survey};
 use crate::mobilenet::MobileNetV2;
 use crate::pca::Pca;
 use crate::report::Report;
-pub use failure::{cell_failed, watch_panics};
+pub use failure::{begin_cell, cell_failed};
 use table::{shown_rows, table};
 
 /// Photos shown of each label.

@@ -1,6 +1,7 @@
 //! What to make of a failed request.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -8,16 +9,33 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::client::Origin;
 use super::settings::HOST_STYLE;
-use super::{Bucket, CHANGED, DEADLINE, network};
-use crate::error::{Error, ErrorKind, Step};
+use super::{Bucket, CHANGED, network};
+use crate::error::{Error, ErrorKind, Result, Step};
 
 impl Bucket {
-    pub(super) fn overdue(&self, step: Step, key: &str) -> Error {
+    pub(super) fn overdue(&self, step: Step, key: &str, deadline: Duration) -> Error {
         let message = format!(
             "the service does not answer: nothing came of {key} for {} s",
-            DEADLINE.as_secs()
+            deadline.as_secs()
         );
         Error::new(ErrorKind::Unavailable, step, self.uri(""), message)
+    }
+
+    /// What came of a request in the time that it has.
+    pub(super) async fn in_time<T, E>(
+        &self,
+        step: Step,
+        key: &str,
+        deadline: Duration,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+    ) -> Result<T>
+    where
+        E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        match tokio::time::timeout(deadline, request).await {
+            Ok(result) => result.map_err(|error| self.error(step, key, error)),
+            Err(_) => Err(self.overdue(step, key, deadline)),
+        }
     }
 
     /// What to make of a failed request. What would befall every other request too is about the root, not about the key.

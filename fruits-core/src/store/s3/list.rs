@@ -20,6 +20,8 @@ use crate::store::Entry;
 
 /// Tries of a page, if nothing answers: a mistyped endpoint should be said at once.
 const FIRST_ATTEMPTS: u32 = 3;
+/// Tries of a page of a service that is slow, each of which may take minutes.
+const SLOW_ATTEMPTS: u32 = 10;
 /// How the names of S3 Express' buckets, and of their access points, end. Their listings are in no order.
 const EXPRESS: [&str; 2] = ["--x-s3", "--xa-s3"];
 
@@ -149,20 +151,27 @@ impl Pages<'_> {
                 .timeout_config(timeouts(patience));
             request.clone().customize().config_override(patience).send().await
         };
-        match send(1, self.patience).await {
-            Err(error) if self.patience < DEADLINE && is_slow(&error) => {
-                warn!(
-                    "{}: a page of the listing did not come within {} s; {} s are given to each now",
-                    printable(&self.bucket.uri("")),
-                    self.patience.as_secs(),
-                    DEADLINE.as_secs()
-                );
-                self.patience = DEADLINE;
-                send(1, DEADLINE).await
+        let mut attempts = 1;
+        loop {
+            match send(attempts, self.patience).await {
+                Err(error) if self.patience < DEADLINE && is_slow(&error) => {
+                    warn!(
+                        "{}: a page of the listing did not come within {} s; {} s are given to each now",
+                        printable(&self.bucket.uri("")),
+                        self.patience.as_secs(),
+                        DEADLINE.as_secs()
+                    );
+                    self.patience = DEADLINE;
+                }
+                Err(error) if attempts == 1 && !is_slow(&error) && !has_cause::<CredentialsError>(&error) => {
+                    attempts = match (error.raw_response(), is_first) {
+                        (None, true) => FIRST_ATTEMPTS,
+                        _ if self.patience == DEADLINE => SLOW_ATTEMPTS,
+                        _ => ATTEMPTS,
+                    };
+                }
+                result => return result,
             }
-            Err(error) if error.raw_response().is_some() || !is_first => send(ATTEMPTS, self.patience).await,
-            Err(error) if !has_cause::<CredentialsError>(&error) => send(FIRST_ATTEMPTS, self.patience).await,
-            result => result,
         }
     }
 }

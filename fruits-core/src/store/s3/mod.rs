@@ -159,7 +159,7 @@ impl Store for S3Store {
                 }
                 let now = received.load(Ordering::Relaxed);
                 match now - before {
-                    0 if now == 0 => return Err(self.bucket.overdue(Step::Read, key)),
+                    0 if now == 0 => return Err(self.bucket.overdue(Step::Read, key, DEADLINE)),
                     0 => {
                         let message = format!("nothing came for {} s after {now} bytes", DEADLINE.as_secs());
                         return Err(Error::new(ErrorKind::Io, Step::Read, self.uri(key), message));
@@ -251,13 +251,10 @@ impl Store for S3Store {
             let error = match tokio::time::timeout(DEADLINE, copy).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) if is_too_large_to_copy(&error) => {
-                    match self.bucket.copy_parts(from, &source, to).await {
-                        Err(error) => error,
-                        done => return done,
-                    }
+                    return self.bucket.copy_parts(from, &source, to).await;
                 }
                 Ok(Err(error)) => self.bucket.error(Step::Write, from, error),
-                Err(_) => return Err(self.bucket.overdue(Step::Write, to)),
+                Err(_) => return Err(self.bucket.overdue(Step::Write, to, DEADLINE)),
             };
             if error.kind() != ErrorKind::AlreadyExists {
                 return Err(error);

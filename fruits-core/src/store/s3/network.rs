@@ -33,7 +33,7 @@ const PROXIES: [&str; 6] = [
 /// What sends requests, as the variables and the profile say.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] if the certificates that they name cannot be read.
+/// [`ErrorKind::Invalid`] if the certificates that they name cannot be read, or a proxy is no URL.
 pub(super) fn http_client(settings: &Settings) -> Result<SharedHttpClient> {
     let tls = match ca_bundle(settings) {
         Some(file) => trusting(&file)?,
@@ -47,6 +47,7 @@ pub(super) fn http_client(settings: &Settings) -> Result<SharedHttpClient> {
     if proxies().is_empty() {
         return Ok(direct);
     }
+    check_proxies()?;
     let proxied = Builder::new().build_with_connector_fn(move |settings, _| {
         let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
         connector.set_connector_settings(settings.cloned());
@@ -95,6 +96,22 @@ pub(super) fn proxies() -> Vec<(&'static str, String)> {
     let value = |name| Some((name, std::env::var(name).ok().filter(|value| !value.is_empty())?));
     let without_login = |(name, value): (_, String)| (name, without_login(&value));
     PROXIES.into_iter().filter_map(value).map(without_login).collect()
+}
+
+/// Fails if a proxy would be passed over silently, because it cannot be understood.
+fn check_proxies() -> Result<()> {
+    for name in PROXIES {
+        let value = std::env::var(name).unwrap_or_default();
+        let url = match value.contains("://") {
+            true => value.clone(),
+            false => format!("http://{value}"),
+        };
+        if !value.is_empty() && ProxyConfig::all(url.as_str()).is_err() {
+            let message = "not the URL of a proxy, http://name:password@host:port; # / @ and others in a name or password are written as %23 %2F %40";
+            return Err(Error::new(ErrorKind::Invalid, Step::Input, name, message));
+        }
+    }
+    Ok(())
 }
 
 /// The URL of a host without the name and the password in it.

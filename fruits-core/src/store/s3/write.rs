@@ -57,10 +57,7 @@ impl Bucket {
             .customize()
             .config_override(Config::builder().timeout_config(timeouts(deadline)))
             .send();
-        match tokio::time::timeout(deadline, put).await {
-            Ok(result) => result.map(|_| ()).map_err(|error| self.error(Step::Write, key, error)),
-            Err(_) => Err(self.overdue(Step::Write, key)),
-        }
+        self.in_time(Step::Write, key, deadline, put).await.map(|_| ())
     }
 
     /// Nobody sees anything of it before all parts are there.
@@ -87,10 +84,7 @@ impl Bucket {
             .customize()
             .config_override(Config::builder().timeout_config(timeouts(deadline)))
             .send();
-        let put = match tokio::time::timeout(deadline, put).await {
-            Ok(result) => result.map_err(|error| self.error(Step::Write, key, error))?,
-            Err(_) => return Err(self.overdue(Step::Write, key)),
-        };
+        let put = self.in_time(Step::Write, key, deadline, put).await?;
         debug!("{}: the bytes up to {} are sent", printable(&self.uri(key)), part.to);
         Ok(CompletedPart::builder()
             .part_number(part.number)
@@ -136,10 +130,8 @@ impl Bucket {
             .set_request_payer(self.request_payer.clone())
             .customize()
             .config_override(Config::builder().timeout_config(timeouts(DEADLINE)))
-            .send()
-            .await
-            .map_err(|error| self.error(Step::Write, from, error))?;
-        let copied = copy.copy_part_result;
+            .send();
+        let copied = self.in_time(Step::Write, from, DEADLINE, copy).await?.copy_part_result;
         Ok(CompletedPart::builder()
             .part_number(part.number)
             .set_e_tag(copied.as_ref().and_then(|part| part.e_tag.clone()))
@@ -189,7 +181,7 @@ impl Bucket {
     ) -> Result<()> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let request = self.client().await?.complete_multipart_upload();
-        request
+        let complete = request
             .bucket(&self.name)
             .key(self.full_key(key))
             .upload_id(upload)
@@ -198,10 +190,8 @@ impl Bucket {
             .set_request_payer(self.request_payer.clone())
             .customize()
             .config_override(Config::builder().timeout_config(timeouts(DEADLINE)))
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| self.error(Step::Write, key, error))
+            .send();
+        self.in_time(Step::Write, key, DEADLINE, complete).await.map(|_| ())
     }
 
     pub(super) async fn delete(&self, key: &str, condition: Condition) -> Result<()> {
