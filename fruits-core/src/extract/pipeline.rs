@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
-use super::line::Line;
+use super::line::{Line, Turn};
 use crate::error::{Error, ErrorKind, Failure, Result, Step, printable};
 use crate::extractor::FeatureExtractor;
 use crate::features::{self, Timings};
@@ -112,7 +112,7 @@ impl Pipeline {
         let produce = async move {
             let prepared = photos
                 // A task each, so that reads go on while nobody asks for the next batch.
-                .map(|listed| AbortOnDropHandle::new(tokio::spawn(self.clone().prepare(listed))))
+                .map(|listed| AbortOnDropHandle::new(tokio::spawn(self.prepare(listed))))
                 .buffered(READ_AHEAD)
                 .chunks(BATCH);
             let mut prepared = std::pin::pin!(prepared);
@@ -154,7 +154,25 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn prepare(self: Arc<Self>, listed: Result<Listed>) -> Result<Prepared> {
+    /// Stands in line for a photo, and gives what reads it when it is its turn.
+    fn prepare(self: &Arc<Self>, listed: Result<Listed>) -> impl Future<Output = Result<Prepared>> + Send + 'static {
+        let bytes = match &listed {
+            Ok(Listed {
+                photo: Ok(photo),
+                known: None,
+            }) => Some(photo.size.min(self.limits.bytes)),
+            _ => None,
+        };
+        let (pipeline, turn) = (self.clone(), bytes.map(|bytes| self.line.turn(bytes)));
+        async move {
+            match turn {
+                Some(turn) => pipeline.prepare_in(Some(turn.await), listed).await,
+                None => pipeline.prepare_in(None, listed).await,
+            }
+        }
+    }
+
+    async fn prepare_in(self: Arc<Self>, turn: Option<Turn>, listed: Result<Listed>) -> Result<Prepared> {
         let Listed { photo, known } = listed?;
         let photo = match photo {
             Ok(photo) => photo,
@@ -164,15 +182,16 @@ impl Pipeline {
             self.read.fetch_add(1, Ordering::Relaxed);
             return Ok(Prepared::Known(photo, known));
         }
-        let room = self.line.room(photo.size.min(self.limits.bytes)).await;
-        let pixels = match self.line.share(self.clocks.read.time_async(self.read(&photo))).await {
+        let read = self.clocks.read.time_async(self.read(&photo));
+        let mut turn = turn.unwrap_or_default();
+        let pixels = match self.line.share(&mut turn, read).await {
             Ok(bytes) => {
                 self.read.fetch_add(1, Ordering::Relaxed);
                 self.decode(bytes).await
             }
             Err(error) => Err(error),
         };
-        drop(room);
+        drop(turn);
         match pixels {
             Ok(pixels) => Ok(Prepared::Pixels(photo, pixels)),
             Err(error) => self.failed(photo.path, error),

@@ -106,7 +106,9 @@ fn check_proxies() -> Result<()> {
             true => value.clone(),
             false => format!("http://{value}"),
         };
-        if !value.is_empty() && ProxyConfig::all(url.as_str()).is_err() {
+        let host = url.split_once("://").map_or("", |(_, host)| host.trim_end_matches('/'));
+        let is_whole = !host.contains(['#', '/', '?', ' ']);
+        if !value.is_empty() && (!is_whole || ProxyConfig::all(url.as_str()).is_err()) {
             let message = "not the URL of a proxy, http://name:password@host:port; # / @ and others in a name or password are written as %23 %2F %40";
             return Err(Error::new(ErrorKind::Invalid, Step::Input, name, message));
         }
