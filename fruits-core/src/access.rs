@@ -45,8 +45,10 @@ pub async fn check_access(
     tell: impl FnMut(&'static str, std::result::Result<&str, &Error>),
 ) -> Result<()> {
     let mut check = Check { tell, first: None };
-    let store = match location.starts_with("s3://") {
-        true => {
+    let is_folder = !location.starts_with("s3://");
+    let store = match is_folder {
+        true => store::open(location)?,
+        false => {
             let store = S3Store::new(location)?;
             for (step, found) in store.settings().await? {
                 check.note(step, &found);
@@ -57,9 +59,7 @@ pub async fn check_access(
             }
             Arc::new(store)
         }
-        false => store::open(location)?,
     };
-    let is_folder = !location.starts_with("s3://");
     let is_there = check.read(&*store).await;
     if !is_read_only && (is_there || !is_folder) && !check.is_hopeless() {
         check.write(&*store).await;

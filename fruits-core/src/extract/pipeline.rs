@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::OptionFuture;
 use futures::stream::{self, Stream, StreamExt};
 use image::RgbImage;
 use ndarray::{Array2, ArrayView1};
@@ -164,12 +165,7 @@ impl Pipeline {
             _ => None,
         };
         let (pipeline, turn) = (self.clone(), bytes.map(|bytes| self.line.turn(bytes)));
-        async move {
-            match turn {
-                Some(turn) => pipeline.prepare_in(Some(turn.await), listed).await,
-                None => pipeline.prepare_in(None, listed).await,
-            }
-        }
+        async move { pipeline.prepare_in(OptionFuture::from(turn).await, listed).await }
     }
 
     async fn prepare_in(self: Arc<Self>, turn: Option<Turn>, listed: Result<Listed>) -> Result<Prepared> {
