@@ -6,7 +6,7 @@ import duckdb
 import numpy
 import pandas
 import pyarrow.parquet
-from conftest import SAMPLE, run
+from conftest import SAMPLE, rows, run
 
 
 def test_other_tools_read_the_features(features_of):
@@ -64,6 +64,16 @@ def test_a_bad_photo_is_a_row(tmp_path):
     assert failures.path[0].endswith("bad.jpg") and failures.step[0] == "decode" and "no photo" in failures.message[0]
     stopped = run("features", photos, "--out", tmp_path / "stopped", "--max-failures", "0", status=1)
     assert "1 photo failed" in stopped.stderr and not (tmp_path / "stopped" / "_SUCCESS").exists()
+
+
+def test_labels_from_a_table(tmp_path):
+    (tmp_path / "labels.csv").write_text(f"path,label\nKiwi/view-00.jpg,green\n{SAMPLE}/Lemon/view-01.jpg,yellow\nnone.jpg,red\n")
+    done = run("features", SAMPLE, "--labels", tmp_path / "labels.csv", "-o", tmp_path / "out", "--json")
+    assert done.json["photos"] == 2 and "94 photos of 96 not in --labels, left out" in done.stderr
+    assert rows(tmp_path / "out")[1] == ["green", "yellow"]
+    for text, said in [("path,name\n", "needs the columns path and label"), ("path,label\nKiwi,a\n", "names none of these photos"), ("path,label\na,x\na,y\n", '"a" has two labels')]:
+        (tmp_path / "labels.csv").write_text(text)
+        assert said in run("features", SAMPLE, "--labels", tmp_path / "labels.csv", "-o", tmp_path / "no", status=1).stderr
 
 
 def test_mistakes_are_sentences(features_of, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import tempfile
 import time
 
 import pytest
+from conftest import SAMPLE
 from jupyter_client.manager import KernelManager
 
 SESSIONS = pathlib.Path(os.environ.get("TMPDIR", tempfile.gettempdir())) / f"fruits-kernels-{os.getuid()}"
@@ -66,6 +67,30 @@ def test_values_show_themselves(start):
     assert kernel.run("1 + 1").strip() == "2" and kernel.run('"a"').strip() == '"a"' and kernel.run("()") == ""
     assert "Err(ParseIntError" in kernel.run('"x".parse::<i32>()')
     assert "/no/such/folder: list: " in kernel.run('ImageFolder::open("/no/such/folder").await')
+    assert kernel.run("vec![7; 10_000]").endswith(" 7]\n(30000 characters in all)\n")
+
+    kernel.run(f'let photos = ImageFolder::open("{SAMPLE}").await?.filter(|photo| photo.label == "Kiwi");')
+    assert kernel.run("photos.photos()[3]").count("data:image/jpeg") == 1, "the photo itself"
+    assert "Kiwi/view-00.jpg" in kernel.run("photos.photos()")
+    kernel.run("let features = photos.features(&MobileNetV2::imagenet()?).await?;")
+    assert f"{SAMPLE}</span>/Kiwi/view-00.jpg" in kernel.run("features"), "the path as it is in the column"
+    assert "shape: (16, 1280) (f32)" in kernel.run("features.matrix()")
+    assert "shape: (16, 1280) (f32)" in kernel.run("features.matrix().clone()")
+    assert "weights, SHA-256" in kernel.run("features.manifest()") and "<table>" in kernel.run("features.manifest().clone()")
+    assert kernel.run("features.labels()").startswith('["Kiwi", "Kiwi"')
+    assert kernel.run("features.show(&[3, 5]).await").count("data:image/jpeg") == 2
+    assert "25 %" in kernel.run("features.outliers_table().describe()")
+
+
+def test_what_people_know_of_pandas(start):
+    kernel = start()
+    kernel.run("use fruits_core::polars::prelude::*;")
+    kernel.run('let table: DataFrame = df!("path" => ["a/1.jpg", "a/2.jpg", "b/1.jpg"], "n" => [1.26, 10.0, 100.0])?;')
+    said = kernel.run("""table.clone().lazy().filter(col("path").str().contains(lit("^a/"), true).and(col("n").is_in(lit(Series::new("".into(), [1.26, 100.0])).implode(true), false)))
+        .select([col("path").str().to_uppercase(), col("n").round(1, RoundMode::HalfAwayFromZero), col("n").log(lit(10.0)).alias("log"), col("n").rank(Default::default(), None).alias("rank")])
+        .collect()?""")
+    assert "A/1.JPG" in said and ">1.3<" in said and "B/1.JPG" not in said, said
+    assert ">3<" in kernel.run('df!("label" => ["x", "y", "x", "x"])?.value_counts("label")?')
 
 
 def test_what_survives_an_error_a_panic_and_an_interrupt(start):

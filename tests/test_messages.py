@@ -72,6 +72,17 @@ TABLE = [
     ("features photos/Kiwi/view-00.jpg photos/Kiwi/view-01.jpg --out new", ["One location is taken, a folder with all that is below it"]),
     ("features photos --out new --precision f16", ["possible values: f32, bf16"]),
     ("features photos", ["--out <LOCATION>"]),
+    ("features photos --out new --labels notes/a.txt", ["the table needs the columns path and label, of text; it has a note"]),
+    ("features photos --out new --labels photos/Kiwi/view-00.jpg", ["neither Parquet nor CSV"]),
+    ("project out out --out new", ["holds features, not a PCA"]),
+    ("project pca pca --out new", ["holds a PCA, not features"]),
+    ("project pca photos --out new", ["holds photos, not features"]),
+    ("pca out", ["--out <LOCATION>"]),
+    ("pca out --out new --components many", ["invalid value 'many' for '--components <K>'"]),
+    ("features photos --out new --checkpoint soon", ["invalid value 'soon' for '--checkpoint <SECONDS>'"]),
+    ("check-access missing", ["there is nothing here"]),
+    ("check-acess photos", ["a similar subcommand exists: 'check-access'"]),
+    ("features photos --output new", ["'--out'"]),
 ]
 
 

@@ -4,14 +4,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/names.sh"
 lock_kits
 
 # A kit's name says what it was made of, so an unchanged one stays, and kernels that run keep the one that they began with.
-name=kit-$(cat "$HERE"/{kit.sh,kit.py,first.py,cargo.py,launch.sh,relay.py,prelude.rs} "$BUILD/Cargo.toml" "$BUILD/.cargo/config.toml" <(rustc -vV) \
+name=kit-$(cat "$HERE"/{kit.sh,kit.py,first.py,cargo.py,launch.sh,relay.py,prelude.rs,worker.rs} "$BUILD/Cargo.toml" "$BUILD/.cargo/config.toml" <(rustc -vV) \
     <(stat -c '%i %Y' "$CARGO_TARGET_DIR/$FRUITS_TARGET/debug/deps/libfruits_kernel.so") | sha256sum | cut -c1-12)
 kit=$KITS/$name
 if [ ! -d "$kit" ]; then
     say "a kit for kernels into $kit"
     rm -rf "$kit.part"
     python3 "$HERE/kit.py" "$BUILD" "$CARGO_TARGET_DIR" "$FRUITS_TARGET" "$TOOLCHAIN" "$kit.part"
-    mkdir "$kit.part/bin" "$kit.part/config"
+    mkdir "$kit.part/config"
     # With the interpreter that there is now: a kernel's path need not have one.
     sed "1s|.*|#!$(python3 -c 'import sys; print(sys.executable)') -IS|" "$HERE/cargo.py" >"$kit.part/bin/cargo"
     chmod +x "$kit.part/bin/cargo"

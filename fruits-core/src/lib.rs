@@ -75,9 +75,12 @@ pub use output::IfExists;
 pub use pca::{Moments, Pca};
 pub use report::Report;
 pub use spark::Spark;
+pub use table::{Describe, read_table};
 
 /// linfa, in the version whose traits [`Pca`] has.
 pub use linfa;
+/// linfa's clustering: beside k-means as [`Features::kmeans`] has it, DBSCAN and mixtures of Gaussians.
+pub use linfa_clustering;
 /// ndarray, in the version that the matrices are made of.
 pub use ndarray;
 /// plotters, in the version that the figures are made with.
@@ -89,7 +92,7 @@ pub use polars;
 pub mod prelude {
     pub use crate::mobilenet::Precision;
     pub use crate::{
-        ContactSheet, Error, ErrorKind, Explorer, Extraction, FeatureExtractor, Features, Figure, IfExists,
-        ImageFolder, MobileNetV2, Moments, Pca, Photo, Report, Result, Show, Spark,
+        ContactSheet, Describe, Error, ErrorKind, Explorer, Extraction, FeatureExtractor, Features, Figure, IfExists,
+        ImageFolder, MobileNetV2, Moments, Pca, Photo, Report, Result, Show, Spark, read_table,
     };
 }

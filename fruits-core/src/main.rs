@@ -12,7 +12,7 @@ use fruits_core::error::{counted, printable};
 use fruits_core::figure::THRESHOLDS;
 use fruits_core::mobilenet::Precision;
 use fruits_core::pixels::{Decoding, Limits};
-use fruits_core::{Error, Extraction, Features, IfExists, MobileNetV2, Pca, Report, Result};
+use fruits_core::{Error, Extraction, Features, IfExists, ImageFolder, MobileNetV2, Pca, Report, Result, read_table};
 use serde_json::{Value, json};
 
 /// Shares of the variance in the JSON of `fruits pca`.
@@ -87,6 +87,10 @@ struct FeaturesArgs {
     /// Take only the files with these endings, such as jpg,png [default: those of all photos]
     #[arg(long, value_name = "ENDINGS", value_delimiter = ',')]
     only: Vec<String>,
+    /// Take the photos and labels that are in this file, CSV or Parquet with the columns path and label, instead of the folders' names; a
+    /// path is one below the source, or a whole one
+    #[arg(long, value_name = "FILE")]
+    labels: Option<String>,
     /// Turn photos as their EXIF orientation says, as Pillow's ImageOps.exif_transpose does
     #[arg(long)]
     upright: bool,
@@ -252,7 +256,20 @@ async fn features(args: FeaturesArgs, is_shown: bool) -> Result<()> {
         upright: args.upright,
         draft: args.draft,
     });
-    let mut extraction = Extraction::open_only(&args.source, &args.only, &model)?
+    let extraction = match &args.labels {
+        None => Extraction::open_only(&args.source, &args.only, &model)?,
+        Some(labels) => {
+            let labels = read_table(labels).await?;
+            let all = ImageFolder::open_only(&args.source, &args.only).await?;
+            let photos = all.with_labels_of(&labels)?;
+            if photos.len() < all.len() {
+                let missing = counted(all.len() - photos.len(), "photo");
+                tell(format!("{missing} of {} not in --labels, left out", all.len()));
+            }
+            photos.extraction(&model)
+        }
+    };
+    let mut extraction = extraction
         .checkpoint(Duration::from_secs(args.checkpoint))
         .limits(Limits {
             bytes: args.max_bytes,

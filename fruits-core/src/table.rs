@@ -1,4 +1,4 @@
-//! Columns of vectors, and Parquet in memory.
+//! Columns of vectors, tables in files, and what a table's columns are like.
 
 use std::io::Cursor;
 use std::sync::PoisonError;
@@ -8,6 +8,90 @@ use ndarray::Array2;
 use polars::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::store::{self, Length};
+
+/// Bytes of a table's file that are read at most.
+const MAX_FILE: u64 = 1 << 31;
+/// Quantiles that [`Describe`] tells, and their names.
+const QUANTILES: [(&str, f64); 3] = [("25 %", 0.25), ("50 %", 0.5), ("75 %", 0.75)];
+
+/// Reads a table from one file, CSV with a header or Parquet, by its path or `s3://bucket/key`.
+///
+/// ```no_run
+/// use fruits_core::{ImageFolder, read_table};
+///
+/// # async fn example() -> fruits_core::Result<()> {
+/// let photos = ImageFolder::open("photos").await?.with_labels_of(&read_table("labels.csv").await?)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// If the file cannot be read; [`ErrorKind::Invalid`] if it is neither.
+pub async fn read_table(location: &str) -> Result<DataFrame> {
+    let (folder, name) = store::split(location)?;
+    let file = store::open(folder)?.get(name, Length::AtMost(MAX_FILE)).await?;
+    if file.starts_with(b"PAR1") {
+        return from_parquet(file, location);
+    }
+    let table = CsvReader::new(Cursor::new(file)).finish();
+    table.map_err(|error| Error::new(ErrorKind::Invalid, Step::Read, location, format!("neither Parquet nor CSV: {error}")))
+}
+
+/// What pandas has and polars in Rust has not: what a table is like, in one call.
+pub trait Describe {
+    /// Each column's number of values and of missing ones, and of numbers the mean, the standard deviation (of a sample), the least, the
+    /// quartiles (between values, linearly) and the largest: a row each, named in `statistic`.
+    ///
+    /// ```
+    /// use fruits_core::prelude::*;
+    /// use fruits_core::polars::prelude::*;
+    ///
+    /// let table = df!("n" => [1.0, 2.0, 4.0])?.describe()?;
+    /// assert_eq!(table.column("n")?.f64()?.get(2), Some(7.0 / 3.0));
+    /// # Ok::<(), PolarsError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// None but polars' own.
+    fn describe(&self) -> PolarsResult<DataFrame>;
+
+    /// How often each value of a column occurs, in the column `count`, the most frequent first, and of equal ones the lesser first.
+    ///
+    /// # Errors
+    /// If there is no such column, or its values have no order.
+    fn value_counts(&self, column: &str) -> PolarsResult<DataFrame>;
+}
+
+impl Describe for DataFrame {
+    fn describe(&self) -> PolarsResult<DataFrame> {
+        let names = ["count", "missing", "mean", "std", "min"];
+        let names = names.into_iter().chain(QUANTILES.map(|(name, _)| name)).chain(["max"]);
+        let mut columns = vec![Column::new("statistic".into(), names.collect::<Vec<_>>())];
+        for column in self.columns() {
+            let missing = column.null_count();
+            let mut told = vec![Some((column.len() - missing) as f64), Some(missing as f64)];
+            if column.dtype().is_primitive_numeric() {
+                let numbers = column.cast(&DataType::Float64)?;
+                let numbers = numbers.f64()?;
+                told.extend([numbers.mean(), numbers.std(1), numbers.min()]);
+                for (_, share) in QUANTILES {
+                    told.push(numbers.quantile(share, QuantileMethod::Linear)?);
+                }
+                told.push(numbers.max());
+            }
+            told.resize(columns[0].len(), None);
+            columns.push(Column::new(column.name().clone(), told));
+        }
+        DataFrame::new_infer_height(columns)
+    }
+
+    fn value_counts(&self, column: &str) -> PolarsResult<DataFrame> {
+        let order = SortMultipleOptions::default().with_order_descending_multi([true, false]);
+        let counts = self.clone().lazy().group_by([col(column)]).agg([len().alias("count")]);
+        counts.sort(["count", column], order).collect()
+    }
+}
 
 /// Rows of a Parquet file that are read in one piece.
 const ROW_GROUP: usize = 1 << 18;
@@ -64,4 +148,44 @@ pub(crate) fn from_parquet(file: Bytes, uri: &str) -> Result<DataFrame> {
     ParquetReader::new(Cursor::new(file))
         .finish()
         .map_err(|error| Error::new(ErrorKind::Invalid, Step::Read, uri, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_described_as_pandas_does() {
+        let table = df!("n" => [Some(1), Some(2), Some(4), None], "name" => ["a", "b", "b", "a"]).unwrap();
+        let told = table.describe().unwrap();
+        let (n, name) = (told.column("n").unwrap().f64().unwrap(), told.column("name").unwrap().f64().unwrap());
+        let n: Vec<f64> = n.no_null_iter().collect();
+        // pandas: Series([1, 2, 4]).describe()
+        assert_eq!(n[..2], [3.0, 1.0]);
+        for (found, expected) in n[2..].iter().zip([7.0 / 3.0, 1.527525231651947, 1.0, 1.5, 2.0, 3.0, 4.0]) {
+            assert!((found - expected).abs() < 1e-12);
+        }
+        assert_eq!(name.iter().collect::<Vec<_>>()[..3], [Some(4.0), Some(0.0), None]);
+        assert_eq!(told.column("statistic").unwrap().str().unwrap().get(6), Some("50 %"));
+
+        let counts = table.value_counts("name").unwrap();
+        assert_eq!(counts, df!("name" => ["a", "b"], "count" => [2_u32, 2]).unwrap());
+        assert!(table.value_counts("size").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_table_is_read_from_csv_and_parquet() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = folder.path().join("table").display().to_string();
+        std::fs::write(&location, "path,label\n\"a, b.jpg\",red\n").unwrap();
+        let table = read_table(&location).await.unwrap();
+        assert_eq!(table, df!("path" => ["a, b.jpg"], "label" => ["red"]).unwrap());
+        std::fs::write(&location, to_parquet(&table, "").unwrap()).unwrap();
+        assert_eq!(read_table(&location).await.unwrap(), table);
+        std::fs::write(&location, b"PAR1 and no more").unwrap();
+        assert_eq!(read_table(&location).await.unwrap_err().kind(), ErrorKind::Invalid);
+        std::fs::write(&location, b"\xff\xd8\xff\x00").unwrap();
+        assert!(read_table(&location).await.is_err());
+        assert_eq!(read_table("no/such.csv").await.unwrap_err().kind(), ErrorKind::NotFound);
+    }
 }

@@ -178,9 +178,31 @@ async fn figures_of_features() {
     let two = features.take(&[95, 0]).unwrap();
     assert_eq!(
         (two.labels(), two.matrix().row(1)),
-        (vec!["Strawberry", "Apple Red"], features.matrix().row(0))
+        (vec!["Strawberry".to_owned(), "Apple Red".to_owned()], features.matrix().row(0))
     );
     assert_eq!(features.take(&[96]).unwrap_err().kind(), ErrorKind::Invalid);
+
+    let shown = features.show(&[95, 0]).await.unwrap();
+    assert!(pictures(shown.html()) == 2 && shown.html().find("Strawberry") < shown.html().find("Apple Red"));
+    assert_eq!(features.show(&[96]).await.unwrap_err().kind(), ErrorKind::Invalid);
+
+    // The sample's labels are far apart: k-means finds most of them, the same on any number of threads.
+    let clusters = features.kmeans(6).unwrap();
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert!(one_thread.install(|| features.kmeans(6)).unwrap().equals(&clusters));
+    let (cluster, distance) = (clusters.column("cluster").unwrap(), clusters.column("distance").unwrap());
+    assert_eq!((clusters.height(), cluster.n_unique().unwrap()), (96, 6));
+    assert!(distance.f32().unwrap().min().unwrap() > 0.0);
+    let mut largest = 0;
+    for rows in features.by_label().into_values() {
+        let cluster = cluster.u32().unwrap();
+        let count = |wanted| rows.iter().filter(|&&row| cluster.get(row) == Some(wanted)).count();
+        largest += (0..6).map(count).max().unwrap();
+    }
+    assert!(largest > 80, "{largest} of 96 photos are in the cluster of most of their label");
+    for impossible in [0, 97] {
+        assert_eq!(features.kmeans(impossible).unwrap_err().kind(), ErrorKind::Invalid);
+    }
 
     assert!(two.manifest().is_partial && !features.manifest().is_partial);
     let same = features.take(&[7; 40]).unwrap();

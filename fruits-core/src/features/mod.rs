@@ -1,5 +1,6 @@
 //! The table of features: a row a photo, in polars and in Parquet, with the failures beside it.
 
+mod clusters;
 mod earlier;
 mod parts;
 
@@ -185,19 +186,27 @@ impl Features {
     }
 
     /// The paths of the photos, rows as in the table.
-    pub fn paths(&self) -> Vec<&str> {
-        self.strings("path")
+    pub fn paths(&self) -> Vec<String> {
+        owned(self.path_column())
     }
 
     /// The paths below the source, for people to read.
     pub(crate) fn short_paths(&self) -> Vec<&str> {
         let source = self.manifest.source.as_str();
         let below = |path| str::strip_prefix(path, source).unwrap_or(path).trim_start_matches('/');
-        self.paths().into_iter().map(below).collect()
+        self.path_column().into_iter().map(below).collect()
     }
 
     /// The labels of the photos, rows as in the table.
-    pub fn labels(&self) -> Vec<&str> {
+    pub fn labels(&self) -> Vec<String> {
+        owned(self.label_column())
+    }
+
+    pub(crate) fn path_column(&self) -> Vec<&str> {
+        self.strings("path")
+    }
+
+    pub(crate) fn label_column(&self) -> Vec<&str> {
         self.strings("label")
     }
 
@@ -210,7 +219,7 @@ impl Features {
             let message = format!("no row {row} in {}", self.len());
             return Err(Error::new(ErrorKind::Invalid, Step::Input, "features", message));
         }
-        let (labels, paths) = (self.labels(), self.paths());
+        let (labels, paths) = (self.label_column(), self.path_column());
         let labels: Vec<&str> = rows.iter().map(|row| labels[*row]).collect();
         let paths: Vec<&str> = rows.iter().map(|row| paths[*row]).collect();
         let matrix = self.matrix.select(Axis(0), rows);
@@ -232,7 +241,7 @@ impl Features {
     /// # }
     /// ```
     pub fn filter(&self, is_wanted: impl Fn(&str, &str) -> bool) -> Self {
-        let rows: Vec<usize> = (self.paths().into_iter().zip(self.labels()).enumerate())
+        let rows: Vec<usize> = (self.path_column().into_iter().zip(self.label_column()).enumerate())
             .filter(|(_, (path, label))| is_wanted(path, label))
             .map(|(row, _)| row)
             .collect();
@@ -244,7 +253,7 @@ impl Features {
         let distances = self.distances_to_label_mean();
         let mut rows: Vec<usize> = (0..self.len()).collect();
         rows.sort_by(|&a, &b| distances[b].total_cmp(&distances[a]));
-        let (paths, labels) = (self.paths(), self.labels());
+        let (paths, labels) = (self.path_column(), self.label_column());
         let pick = |names: &[&str]| rows.iter().map(|&row| names[row].to_owned()).collect::<Vec<_>>();
         let distances: Vec<f32> = rows.iter().map(|&row| distances[row]).collect();
         let columns = vec![
@@ -270,7 +279,7 @@ impl Features {
 
     /// The rows of each label, labels in the order of their names.
     pub fn by_label(&self) -> BTreeMap<&str, Vec<usize>> {
-        folder::by_label(self.labels().into_iter())
+        folder::by_label(self.label_column().into_iter())
     }
 
     /// The photos that failed.
@@ -313,6 +322,10 @@ impl Features {
             .no_null_iter()
             .collect()
     }
+}
+
+fn owned(names: Vec<&str>) -> Vec<String> {
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// The matrix of a table that has the columns it must have.

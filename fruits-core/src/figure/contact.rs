@@ -4,6 +4,7 @@ use futures::stream::{self, StreamExt};
 use maud::{Markup, html};
 
 use super::thumbnail::{photos_of, thumbnail};
+use crate::error::Result;
 use crate::features::Features;
 use crate::folder::{ImageFolder, spread};
 use crate::store::Store;
@@ -16,6 +17,10 @@ const MAX_LABELS: usize = 500;
 const LABELS_AHEAD: usize = 8;
 /// Photos of a label that are read at the same time.
 const PHOTOS_AHEAD: usize = 4;
+/// Side of a photo that was chosen, in pixels.
+const CHOSEN_SIDE: u32 = 128;
+/// Photos that are shown of those that were chosen; more are counted.
+const MAX_CHOSEN: usize = 500;
 
 /// Some photos of each label, as HTML that needs nothing else.
 ///
@@ -71,6 +76,25 @@ impl Features {
         self.by_distance(per_label, true, "outliers of each label").await
     }
 
+    /// The photos in these rows, in the order in which they are given, each with its label and path. Photos that are gone leave an empty frame.
+    ///
+    /// ```no_run
+    /// # use fruits_core::{ContactSheet, Features, Result};
+    /// # async fn example(features: Features) -> Result<ContactSheet> {
+    /// features.show(&[3, 17, 40]).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if there is no such row.
+    pub async fn show(&self, rows: &[usize]) -> Result<ContactSheet> {
+        let chosen = self.take(rows)?;
+        let (labels, paths) = (chosen.label_column(), chosen.path_column());
+        let photos = labels.into_iter().zip(paths).collect();
+        let store = photos_of(&self.manifest().source).await;
+        Ok(ContactSheet::of_chosen(store.as_deref(), photos).await)
+    }
+
     async fn by_distance(&self, per_label: usize, is_farthest_first: bool, description: &str) -> ContactSheet {
         let distances = self.distances_to_label_mean();
         let rows = self.by_label().into_iter().map(|(label, mut photos)| {
@@ -92,7 +116,7 @@ impl Features {
         say: impl Fn(usize) -> String,
         description: &str,
     ) -> ContactSheet {
-        let paths = self.paths();
+        let paths = self.path_column();
         let with_paths = |photos: Vec<usize>| photos.into_iter().map(|i| (paths[i], say(i))).collect();
         let rows = rows.map(|(label, count, photos)| (label, count, with_paths(photos)));
         let store = photos_of(&self.manifest().source).await;
@@ -126,6 +150,34 @@ impl ContactSheet {
         }
     }
 
+    /// Photos by label and path.
+    pub(crate) async fn of_chosen(store: Option<&dyn Store>, photos: Vec<(&str, &str)>) -> Self {
+        let count = photos.len();
+        let shown = stream::iter(photos.into_iter().take(MAX_CHOSEN)).map(async |(label, path)| {
+            let picture = match store {
+                Some(store) => thumbnail(store, path, CHOSEN_SIDE).await.ok(),
+                None => None,
+            };
+            (label, path, picture)
+        });
+        let shown: Vec<(&str, &str, Option<String>)> = shown.buffered(LABELS_AHEAD).collect().await;
+        let page = html! {
+            div style="display: flex; flex-wrap: wrap; gap: 14px 16px" {
+                @for (label, path, picture) in &shown {
+                    figure style={ "margin: 0; width: " (CHOSEN_SIDE) "px" } {
+                        (photo(picture.as_deref(), label, path, CHOSEN_SIDE))
+                        figcaption style="overflow-wrap: anywhere; line-height: 1.25" { strong { (label) } br; small { (path) } }
+                    }
+                }
+            }
+            @if count > MAX_CHOSEN { p { "and " (count - MAX_CHOSEN) " more photos" } }
+        };
+        ContactSheet {
+            html: page.into_string(),
+            description: shown.iter().map(|(label, path, _)| format!("{label}: {path}\n")).collect(),
+        }
+    }
+
     /// The sheet as HTML text: one element that needs nothing else.
     pub fn html(&self) -> &str {
         &self.html
@@ -138,17 +190,22 @@ impl ContactSheet {
 }
 
 fn card(label: &str, count: usize, photos: Vec<(&str, String, Option<String>)>) -> Markup {
-    let size =
-        format!("width: {SIDE}px; height: {SIDE}px; margin: 0 3px 3px 0; vertical-align: middle; object-fit: contain");
     html! {
         div {
             p style="margin: 0 0 4px; overflow-wrap: anywhere" { strong { (label) } " " small { (count) " photos" } }
-            @for (path, say, picture) in &photos {
-                @match picture {
-                    Some(picture) => img src=(picture) alt=(label) title={ (path) (say) } style=(size);
-                    None => span title={ (path) (say) } style={ (size) "; display: inline-block; border: 1px dashed" } {}
-                }
-            }
+            @for (path, say, picture) in &photos { (photo(picture.as_deref(), label, &format!("{path}{say}"), SIDE)) }
+        }
+    }
+}
+
+/// A picture of so many pixels, or an empty frame.
+fn photo(picture: Option<&str>, label: &str, title: &str, side: u32) -> Markup {
+    let size =
+        format!("width: {side}px; height: {side}px; margin: 0 3px 3px 0; vertical-align: middle; object-fit: contain");
+    html! {
+        @match picture {
+            Some(picture) => img src=(picture) alt=(label) title=(title) style=(size);
+            None => span title=(title) style={ (size) "; display: inline-block; border: 1px dashed" } {}
         }
     }
 }

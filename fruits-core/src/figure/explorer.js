@@ -1,4 +1,5 @@
 "use strict";
+if (parent !== window) document.documentElement.className = "framed";
 // data: { axes, labels: [{ name, colour, corners }], label: [index a photo], path: [], n, coordinates: base64 f32, axis after axis, sheet }
 const data = JSON.parse(document.getElementById("data").textContent);
 const bytes = Uint8Array.from(atob(data.coordinates), (c) => c.charCodeAt(0));

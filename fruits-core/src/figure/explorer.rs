@@ -84,7 +84,7 @@ impl Explorer {
         axes: Vec<String>,
     ) -> Result<Self> {
         let of_shown = |all: Vec<&'_ str>| shown.iter().map(|&photo| all[photo].to_owned()).collect::<Vec<_>>();
-        let (label, path) = (of_shown(features.labels()), of_shown(features.paths()));
+        let (label, path) = (of_shown(features.label_column()), of_shown(features.path_column()));
         let mut labels: BTreeMap<&str, usize> = label.iter().map(|label| (label.as_str(), 0)).collect();
         labels
             .values_mut()
@@ -163,7 +163,8 @@ impl Explorer {
         &self.description
     }
 
-    /// The page in a frame of its own, to be part of another page. What is in the frame can reach nothing outside of it.
+    /// The page in a frame of its own, to be part of another page: on light paper, as the other figures are, whatever the system's theme.
+    /// What is in the frame can reach nothing outside of it.
     pub fn frame(&self) -> String {
         let frame = html! {
             iframe srcdoc=(self.page) title=(self.description) sandbox="allow-scripts" width="100%" height=(HEIGHT) style="border: 0" {}

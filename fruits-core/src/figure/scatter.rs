@@ -41,7 +41,7 @@ impl Pca {
         let projection = self.project_features(features)?;
         let (x, y) = (projection.column(across - 1), projection.column(up - 1));
         let mut groups: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
-        for ((label, x), y) in features.labels().into_iter().zip(x).zip(y) {
+        for ((label, x), y) in features.label_column().into_iter().zip(x).zip(y) {
             groups.entry(label).or_default().push((*x, *y));
         }
         let ratios = self.explained_variance_ratio();

@@ -17,17 +17,22 @@ use crate::features::{Features, Manifest};
 use crate::figure::scree::percent;
 use crate::figure::thumbnail::{photos_of, thumbnail};
 use crate::figure::{ContactSheet, Explorer, Figure, THRESHOLDS};
-use crate::folder::{ImageFolder, Survey};
+use crate::folder::{ImageFolder, Photo, Survey};
 use crate::mobilenet::MobileNetV2;
 use crate::pca::Pca;
 use crate::report::Report;
+use crate::store;
 pub use failure::{begin_cell, cell_failed};
-use table::{shown_rows, table};
+use table::{matrix, shown_rows, table};
 
 /// Photos shown of each label.
 const SAMPLES: usize = 5;
 /// Side of a photo in a table, in pixels.
 const SIDE: u32 = 40;
+/// Side of one photo that is shown by itself, in pixels.
+const PHOTO_SIDE: u32 = 256;
+/// Bytes of text that are printed of a value.
+const PRINTED: usize = 4000;
 /// Failures that are listed; more are counted.
 const FAILURES: usize = 5;
 /// A cell should answer at once: if its photos take longer, it does without them.
@@ -79,11 +84,7 @@ impl Features {
             "{} photos with features, {failed} failures{partial}, of {source}",
             self.len()
         );
-        let (paths, rows) = (self.paths(), shown_rows(self.len()));
-        let mut shown = self.table().clone();
-        shown
-            .with_column(Column::new("path".into(), self.short_paths()))
-            .expect("it has a column of this name and length");
+        let (paths, rows) = (self.path_column(), shown_rows(self.len()));
         let pictures = async {
             let store = photos_of(source).await;
             let pictures = rows
@@ -92,9 +93,54 @@ impl Features {
             join_all(pictures).await
         };
         let pictures = wait(pictures).unwrap_or_else(|| vec![None; rows.len()]);
-        let page = html! { p { (shape) } (table(&shown, &pictures)) (failures(self.failures())) (notes(&self.manifest().survey)) };
+        let page = html! { p { (shape) } (table(self.table(), &pictures, source)) (failures(self.failures())) (notes(&self.manifest().survey)) };
         let notes = self.manifest().survey.sentences().join("\n");
-        emit(page, &format!("{shape}\n{shown}\n{notes}"));
+        emit(page, &format!("{shape}\n{}\n{notes}", self.table()));
+    }
+}
+
+impl Photo {
+    /// Shows the photo, with its label, path and size.
+    pub fn evcxr_display(&self) {
+        let said = format!("{}: {}, {} bytes", self.label, self.path, self.size);
+        let picture = wait(async {
+            let (folder, _) = store::split(&self.path).ok()?;
+            thumbnail(&*store::open(folder).ok()?, &self.path, PHOTO_SIDE).await.ok()
+        });
+        let page = html! {
+            @if let Some(picture) = picture.flatten() { img src=(picture) alt=(self.label); }
+            p { strong { (self.label) } " " (self.path) " " small { (self.size) " bytes" } }
+        };
+        emit(page, &said);
+    }
+}
+
+impl Manifest {
+    /// Shows where the features come from and what made them.
+    pub fn evcxr_display(&self) {
+        let decoding = self.model.decoding;
+        let rows = [
+            ("photos of", self.source.clone()),
+            ("network", self.model.name.clone()),
+            ("weights, SHA-256", self.model.weights_sha256.clone()),
+            ("preprocessing", self.model.preprocessing.clone()),
+            ("decoding", format!("upright: {}, draft: {}", decoding.upright, decoding.draft)),
+            ("features of a photo", self.model.features.to_string()),
+            ("photos with features", self.photos.to_string()),
+            ("of an earlier run", self.reused.to_string()),
+            ("failures", self.failures.to_string()),
+            ("files", self.parts.len().to_string()),
+            ("all photos", if self.is_partial { "no, some" } else { "yes" }.to_owned()),
+            ("seconds", format!("{:.1}", self.timings.elapsed)),
+            ("version of fruits", self.version.clone()),
+        ];
+        let text: String = rows.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+        let left = "text-align: left; overflow-wrap: anywhere";
+        let page = html! {
+            table { tbody { @for (name, value) in &rows { tr { th style=(left) { (name) } td style=(left) { (value) } } } } }
+            (notes(&self.survey))
+        };
+        emit(page, &text);
     }
 }
 
@@ -146,7 +192,7 @@ impl ContactSheet {
 
 /// What evcxr calls for every other value. Without it, evcxr compiles the cell a second time to print the value.
 ///
-/// Tables show themselves as tables, errors of this crate and of polars fail the cell as `?` would, other values print themselves.
+/// Tables and matrices show themselves as tables, errors of this crate and of polars fail the cell as `?` would, other values print themselves.
 pub trait Show {
     /// Called by evcxr on the last value of a cell.
     fn evcxr_display(&self);
@@ -167,7 +213,9 @@ impl<T: Debug + 'static> Show for T {
             || show_result::<_, Error>(value, Pca::evcxr_display)
             || show_result::<_, Error>(value, Figure::evcxr_display)
             || show_result::<_, Error>(value, Explorer::evcxr_display)
-            || show_result::<Manifest, Error>(value, print)
+            || show_result::<_, Error>(value, Manifest::evcxr_display)
+            || show_result::<_, Error>(value, ContactSheet::evcxr_display)
+            || show_result::<_, Error>(value, show_frame)
             || show_result::<MobileNetV2, Error>(value, print)
             || show_result::<Report, Error>(value, print);
         if !is_shown {
@@ -176,8 +224,40 @@ impl<T: Debug + 'static> Show for T {
     }
 }
 
+impl<T: Debug + 'static> Show for [T] {
+    fn evcxr_display(&self) {
+        show_list(self);
+    }
+}
+
+/// Photos and failures show themselves as tables, other lists print themselves.
+fn show_list<T: Debug + 'static>(list: &[T]) {
+    fn all<T: Debug + 'static, U: 'static>(list: &[T]) -> Option<Vec<&U>> {
+        list.iter().map(|item| (item as &dyn Any).downcast_ref()).collect()
+    }
+    if let Some(photos) = all::<T, Photo>(list).filter(|photos| !photos.is_empty()) {
+        let text = |name: &str, of: fn(&Photo) -> &str| {
+            Column::new(name.into(), photos.iter().map(|photo| of(photo)).collect::<Vec<_>>())
+        };
+        let size = Column::new("size".into(), photos.iter().map(|photo| photo.size).collect::<Vec<_>>());
+        let columns = vec![text("key", |photo| &photo.key), text("label", |photo| &photo.label), size];
+        show_frame(&DataFrame::new_infer_height(columns).expect("three columns of one length"));
+    } else if let Some(found) = all::<T, Failure>(list).filter(|found| !found.is_empty()) {
+        let found: Vec<Failure> = found.into_iter().cloned().collect();
+        emit(failures(&found), &format!("{found:?}"));
+    } else {
+        print(&list);
+    }
+}
+
+/// Prints a value as Rust's `{:?}` does; of one that is very long its beginning and its end.
 fn print(value: &impl Debug) {
-    println!("{value:?}");
+    let text = format!("{value:?}");
+    if text.len() <= PRINTED {
+        return println!("{text}");
+    }
+    let (head, tail) = (text.floor_char_boundary(PRINTED / 2), text.ceil_char_boundary(text.len() - PRINTED / 4));
+    println!("{} … {}\n({} characters in all)", &text[..head], &text[tail..], text.chars().count());
 }
 
 fn show_table(value: &dyn Any) -> bool {
@@ -187,6 +267,10 @@ fn show_table(value: &dyn Any) -> bool {
         show_frame(&series.clone().into_frame());
     } else if let Some(column) = value.downcast_ref::<Column>() {
         show_frame(&column.clone().into_frame());
+    } else if let Some(photos) = value.downcast_ref::<Vec<Photo>>() {
+        show_list(photos);
+    } else if let Some(page) = matrix(value) {
+        emit(page.0, &page.1);
     } else {
         return false;
     }
@@ -194,7 +278,7 @@ fn show_table(value: &dyn Any) -> bool {
 }
 
 fn show_frame(frame: &DataFrame) {
-    emit(table(frame, &[]), &frame.to_string());
+    emit(table(frame, &[], ""), &frame.to_string());
 }
 
 /// Shows the value of a result of this type, or its error.

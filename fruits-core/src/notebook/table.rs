@@ -1,6 +1,9 @@
 //! Tables as polars prints them: shape, names, types, first and last rows.
 
+use std::any::Any;
+
 use maud::{Markup, html};
+use ndarray::{Array1, Array2};
 use polars::prelude::{AnyValue, DataFrame, DataType};
 
 /// Rows of a table's beginning, and of its end.
@@ -14,8 +17,9 @@ pub(super) fn shown_rows(height: usize) -> Vec<usize> {
     (0..height.min(ROWS)).chain(tail..height).collect()
 }
 
-/// The table, with `pictures` (as many as rows are shown) in a column of their own if there are any.
-pub(super) fn table(frame: &DataFrame, pictures: &[Option<String>]) -> Markup {
+/// The table, with `pictures` (as many as rows are shown) in a column of their own if there are any. Texts are whole, since people filter by what
+/// they see; what many of them begin with, `source`, is faint.
+pub(super) fn table(frame: &DataFrame, pictures: &[Option<String>], source: &str) -> Markup {
     let height = frame.height();
     let rows = shown_rows(height);
     let columns = frame.width() + usize::from(!pictures.is_empty());
@@ -36,7 +40,7 @@ pub(super) fn table(frame: &DataFrame, pictures: &[Option<String>]) -> Markup {
                             td { @if let Some(picture) = picture { img src=(picture) alt="photo" style="margin: 0"; } }
                         }
                         @for column in frame.columns() {
-                            td style=(alignment(column.dtype())) { (cell(column.dtype(), column.get(row).unwrap_or(AnyValue::Null))) }
+                            td style=(alignment(column.dtype())) { (cell(column.dtype(), column.get(row).unwrap_or(AnyValue::Null), source)) }
                         }
                     }
                 }
@@ -53,7 +57,58 @@ fn alignment(dtype: &DataType) -> &'static str {
     }
 }
 
-fn cell(dtype: &DataType, value: AnyValue) -> Markup {
+/// A matrix or a vector of numbers, as a page and as text: its shape, and its corners.
+pub(super) fn matrix(value: &dyn Any) -> Option<(Markup, String)> {
+    if let Some(matrix) = value.downcast_ref::<Array2<f32>>() {
+        return Some(corners(matrix.dim(), "f32", |row, column| matrix[(row, column)].into()));
+    }
+    if let Some(matrix) = value.downcast_ref::<Array2<f64>>() {
+        return Some(corners(matrix.dim(), "f64", |row, column| matrix[(row, column)]));
+    }
+    if let Some(vector) = value.downcast_ref::<Array1<f32>>() {
+        return Some(corners((1, vector.len()), "f32", |_, column| vector[column].into()));
+    }
+    let vector = value.downcast_ref::<Array1<f64>>()?;
+    Some(corners((1, vector.len()), "f64", |_, column| vector[column]))
+}
+
+fn corners((height, width): (usize, usize), dtype: &str, number: impl Fn(usize, usize) -> f64) -> (Markup, String) {
+    let (rows, columns) = (shown_rows(height), shown_rows(width));
+    // A gap before what does not follow on the one before.
+    let with_gaps = |shown: &[usize]| {
+        let gap = |(i, index): (usize, &usize)| (i > 0 && shown[i - 1] + 1 < *index, *index);
+        shown.iter().enumerate().map(gap).collect::<Vec<_>>()
+    };
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for (is_gap, row) in with_gaps(&rows) {
+        let mut line = Vec::new();
+        for (is_gap, column) in with_gaps(&columns) {
+            line.extend(is_gap.then(|| "…".to_owned()));
+            line.push(short(number(row, column)));
+        }
+        lines.extend(is_gap.then(|| vec!["…".to_owned(); line.len()]));
+        lines.push(line);
+    }
+    let shape = if height == 1 { format!("{width} numbers ({dtype})") } else { format!("shape: ({height}, {width}) ({dtype})") };
+    let text: String = lines.iter().map(|line| line.join("  ") + "\n").collect();
+    let page = html! {
+        p { (shape) }
+        table { tbody { @for line in &lines { tr { @for number in line { td style="text-align: right" { (number) } } } } } }
+    };
+    (page, format!("{shape}\n{text}"))
+}
+
+/// A number with some six digits, as a table has room for.
+fn short(number: f64) -> String {
+    match number.abs() {
+        0.0 => "0".to_owned(),
+        size if (1e-4..1e6).contains(&size) => format!("{number:.5}"),
+        size if size.is_finite() => format!("{number:.3e}"),
+        _ => number.to_string(),
+    }
+}
+
+fn cell(dtype: &DataType, value: AnyValue, source: &str) -> Markup {
     match (dtype, value) {
         (DataType::List(_), AnyValue::List(list)) => {
             let numbers: Vec<String> = list
@@ -64,6 +119,12 @@ fn cell(dtype: &DataType, value: AnyValue) -> Markup {
             let more = if list.len() > NUMBERS { ", …" } else { "" };
             html! { "[" (numbers.join(", ")) (more) "] " small { (list.len()) } }
         }
-        (_, value) => html! { (value.str_value()) },
+        (_, value) => {
+            let text = value.str_value();
+            match text.strip_prefix(source).filter(|_| !source.is_empty()) {
+                Some(rest) => html! { span style="opacity: 0.55" { (source) } (rest) },
+                None => html! { (text) },
+            }
+        }
     }
 }

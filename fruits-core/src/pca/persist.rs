@@ -63,8 +63,8 @@ impl Pca {
     pub fn projection_table(&self, features: &Features) -> Result<DataFrame> {
         let projection = self.project_features(features)?;
         let columns = vec![
-            Column::new("path".into(), features.paths()),
-            Column::new("label".into(), features.labels()),
+            Column::new("path".into(), features.path_column()),
+            Column::new("label".into(), features.label_column()),
             table::vectors::<Float64Type>("projection", &projection),
         ];
         DataFrame::new(features.len(), columns).map_err(|error| Error::from_source(Step::Pca, "projection", error))
