@@ -18,7 +18,7 @@ version=$(LD_LIBRARY_PATH=$TOOLCHAIN/$libraries "$program" --version)
 
 bundles=$FRUITS_CACHE/bundle
 mkdir -p "$bundles"
-inputs=$(cat "$program" "$REPO"/bootstrap/{bundle.sh,emr/*} "$REPO"/notebooks/*.ipynb <(echo "$kit") | sha256sum | cut -d' ' -f1)
+inputs=$(cat "$program" "$REPO"/bootstrap/{bundle.sh,emr/*.sh,emr/check_kernel.py} "$REPO"/notebooks/*.ipynb <(echo "$kit") | sha256sum | cut -d' ' -f1)
 if bundle=$(cat "$bundles/$inputs" 2>/dev/null) && [ -f "$bundle/manifest.json" ]; then
     say "the bundle is there"
     echo "$bundle"

@@ -121,7 +121,10 @@ parameter() { # NAME ENVIRONMENT STACK
     printf '%s' "$value"
 }
 
-# What an hour of a node costs, on demand; nothing for a type that the table does not have.
+# USD an hour, about: what EMR adds to a node, and the network's five endpoints.
+emr=0.05 endpoints=0.06
+
+# What an hour of a node costs at EC2, on demand; nothing for a type that the table does not have.
 price() {
     [ "$type" != m5.xlarge ] || awk -F, -v region="$region" '$1 == region { print $5 }' "$regions"
 }
@@ -155,8 +158,9 @@ up() {
     say "bundle ${name:-to be built by bootstrap/bundle.sh}${bundle:+, $(du -h "$bundle/fruits.tar.gz" | cut -f1)}"
     say "$release on $type: 1 primary, 1 core and up to $((nodes - 1)) spot nodes; ends itself after 90 minutes of rest"
     if [ -n "$node_price" ]; then
-        say "$(awk -v p="$node_price" -v n="$nodes" 'BEGIN { printf "%.2f USD an hour at rest, at most %.2f", 2 * p, (1 + n) * p }')" \
-            "($node_price a node, on demand, EC2 alone: see bootstrap/emr/README.md)"
+        say "$(awk -v p="$node_price" -v e="$emr" -v f="$endpoints" -v n="$nodes" \
+            'BEGIN { printf "%.2f USD an hour at rest, at most %.2f", 2 * (p + e) + f, (1 + n) * (p + e) + f }')" \
+            "(a node $node_price on demand and $emr for EMR, endpoints $endpoints: see bootstrap/emr/README.md)"
     else
         say "no price known for $type"
     fi
@@ -184,7 +188,8 @@ up() {
     fi
     deploy Running=yes S3PrefixList="$listed" Bundle="$name" BundleSha256="$sha256"
     look
-    say "cluster $cluster ($cluster_state)${node_price:+, $node_price USD an hour and node}"
+    say "cluster $cluster ($cluster_state)"
+    say_data
     say "bootstrap/cluster.sh connect opens JupyterHub; bootstrap/cluster.sh down ends the cost"
 }
 
@@ -262,13 +267,20 @@ connect() {
         --parameters portNumber=9443,localPortNumber=9443 || explain
 }
 
+# Where photos and results are, and what notebook 03 takes.
+say_data() {
+    say "photos: aws s3 sync PHOTOS s3://$data/Test, then in notebook 03:"
+    printf 'let %s_location = "s3://%s/%s".to_string();\n' photos "$data" Test results "$data" Results
+}
+
 status() {
     look
     say "stack $stack in $region ($place): $state"
+    [ "$data" = None ] || say_data
     [ "$cluster" != None ] || { say "no cluster, nothing that costs by the hour" && return; }
     say "cluster $cluster: $cluster_state"
     aws emr list-instances --cluster-id "$cluster" --output json >"$scratch/nodes"
-    python3 - "$scratch/nodes" "$(price)" <<'PYTHON'
+    python3 - "$scratch/nodes" "$(price)" "$emr" <<'PYTHON'
 import datetime, json, sys
 
 def when(value):  # the two versions of the command line write times in two ways
@@ -280,12 +292,12 @@ for node in json.load(open(sys.argv[1]))["Instances"]:
     begin = when(times.get("CreationDateTime") or times["ReadyDateTime"])
     hours += (when(times.get("EndDateTime", datetime.datetime.now().timestamp())) - begin) / 3600
     print(f"{node['Ec2InstanceId']}  {node.get('InstanceType', '')}  {node.get('Market', '')}  {state}")
-cost = f", at most {hours * float(sys.argv[2]):.2f} USD (EC2 alone)" if sys.argv[2] else ""
+cost = f", at most {hours * (float(sys.argv[2]) + float(sys.argv[3])):.2f} USD without endpoints" if sys.argv[2] else ""
 print(f"== {hours:.1f} hours of nodes so far{cost}")
 PYTHON
     aws emr list-steps --cluster-id "$cluster" --output text --query 'Steps[].[Name, Status.State]' | sed 's/^/== step: /'
     [[ $cluster_state != TERMINATED* ]] ||
-        say "the cluster has ended, its five network endpoints go on costing about 0.06 USD an hour: 'down' removes them"
+        say "the cluster has ended, its five network endpoints go on costing about $endpoints USD an hour: 'down' removes them"
 }
 
 # Buckets that this stack made: by name, and by the tag that says so.

@@ -79,7 +79,8 @@ def test_the_fourth_notebook_says_what_a_run_costs(tmp_path):
     assert page.count("<svg ") == 1 and "&lt;b&gt;Zurich" in page and "<b>Zurich" not in page
 
 
-def test_the_fifth_notebook_works_inside_spark(s3, aws, tmp_path):
+def test_the_fifth_notebook_works_inside_spark(s3, aws, tmp_path, monkeypatch):
+    monkeypatch.delenv("FRUITS")  # the kernel brings the program
     home = next(iter(os.environ.get("FRUITS_TEST_SPARK", "").split(":")))
     if not home:
         pytest.skip("FRUITS_TEST_SPARK names no Spark")
@@ -123,3 +124,7 @@ def test_a_failed_cell_fails_the_run(cell, says, tmp_path):
     nbconvert = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--ExecutePreprocessor.kernel_name=fruits", "--output-dir", tmp_path / "out", path]
     done = subprocess.run(nbconvert, capture_output=True, text=True)
     assert done.returncode and says in done.stderr and not (tmp_path / "out" / "bad.ipynb").exists()
+    done = subprocess.run(["papermill", "--kernel", "fruits", path, tmp_path / "papermill.ipynb"], capture_output=True, text=True)
+    assert done.returncode and says in done.stderr and "PapermillExecutionError" in done.stderr
+    first, second = [cell for cell in nbformat.read(tmp_path / "papermill.ipynb", 4).cells if cell.cell_type == "code"]
+    assert any(output.output_type == "error" for output in first.outputs) and not second.outputs, "it ends there"

@@ -55,8 +55,8 @@ c.JupyterHub.implicit_spawn_seconds = 0.1  # the address of a notebook opens it,
 # The environment is pinned, so the extension manager only shows what is there. Jupyter refuses to run as root unless told.
 c.Spawner.args = ["--LabApp.extension_manager=readonly"] + (["--allow-root"] if os.geteuid() == 0 else [])
 # What notebooks take from outside: parameters, S3's settings, where Rust is and where temporary files go.
-c.Spawner.env_keep.extend(name for name in os.environ if name.startswith(("FRUITS_", "AWS_")))
-c.Spawner.env_keep.extend(["CARGO_HOME", "RUSTUP_HOME", "TMPDIR", "RUST_LOG", "SSL_CERT_FILE", "SSL_CERT_DIR"])
+c.Spawner.env_keep.extend(name for name in os.environ if name.startswith(("FRUITS", "AWS_", "SPARK_")))
+c.Spawner.env_keep.extend(["CARGO_HOME", "RUSTUP_HOME", "JAVA_HOME", "TMPDIR", "RUST_LOG", "SSL_CERT_FILE", "SSL_CERT_DIR"])
 c.Spawner.env_keep.extend(name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"))
 # What Jupyter keeps (settings, signatures, running kernels) lies with the hub's state, not in the user's home.
 jupyter = pathlib.Path.cwd() / "jupyter"

@@ -2,9 +2,9 @@
 
     relay.py LAUNCH CONNECTION-FILE
 
-Every message is passed on as it is, but for two. What fruits_core prints of an error (see its module `notebook`) comes as the result of a
+Every message is passed on as it is, but for some. What fruits_core prints of an error (see its module `notebook`) comes as the result of a
 cell, of a type of its own; it becomes an error of Jupyter's, and the reply to that cell says so, too. Cells that wait behind it are not
-run, as Jupyter wants it of kernels, so "Run All" ends there, and so do nbconvert and papermill. Completions lose what is not for people.
+run, as Jupyter wants it of kernels, so "Run All" ends there, and so do nbconvert and papermill. Completions lose what is not for people, and errors of the compiler colours that cannot be read in both themes.
 """
 
 import copy
@@ -13,6 +13,7 @@ import hmac
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -28,6 +29,8 @@ DELIMITER = b"<IDS|MSG>"
 # Below those that systems give to whoever asks for any. Should one be taken all the same, evcxr is started again.
 PORTS = range(10_000, 32_000)
 ATTEMPTS = 5
+# Colours of margins, of what the compiler does not speak of, and of its notes.
+GREYS = {"115", "147", "240", "246", "249"}
 # Offered by completion, but not for people: what evcxr calls to show a value, and what all types have.
 SHOWS = "evcxr_display"
 HIDDEN = {SHOWS, "borrow", "borrow_mut", "clone_from", "clone_into", "eq", "into", "ne", "to_owned", "try_into", "type_id", "vzip"}
@@ -142,8 +145,10 @@ class Relay:
             error = {"ename": failed["kind"], "evalue": failed["message"], "traceback": [failed["message"], *place]}
             self.failures[cell] = error
             frames = message.with_content(error, "error")
-        elif message.kind == "error":
-            self.failures.setdefault(cell, message.content)  # of the compiler's, whose reply does not carry it
+        elif message.kind == "error":  # the compiler's, whose reply does not carry it
+            error = {**message.content, "traceback": [in_two_themes(line) for line in message.content["traceback"]]}
+            self.failures.setdefault(cell, error)
+            frames = message.with_content(error)
         self.iopub.send_multipart(frames)
         if message.kind == "status" and message.content["execution_state"] == "idle" and message.parent.get("msg_type") == "execute_request":
             self.idle.add(cell)
@@ -183,6 +188,12 @@ class Relay:
         like = like.answering(request)
         self.front["shell"].send_multipart(like.with_content({"status": "aborted"}))
         self.iopub.send_multipart(like.with_content({"execution_state": "idle"}, "status"))
+
+
+def in_two_themes(line):
+    """A line of the compiler's in colours that can be read on light and on dark paper: of evcxr's, which are chosen for light, what marks the
+    place becomes bold, and what is grey becomes ordinary. Red stays."""
+    return re.sub(r"\x1b\[38;5;(\d+)m", lambda colour: "\x1b[39m" if colour[1] in GREYS else "\x1b[1m", line)
 
 
 def completions(content, public):

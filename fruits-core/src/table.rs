@@ -35,7 +35,14 @@ pub async fn read_table(location: &str) -> Result<DataFrame> {
         return from_parquet(file, location);
     }
     let table = CsvReader::new(Cursor::new(file)).finish();
-    table.map_err(|error| Error::new(ErrorKind::Invalid, Step::Read, location, format!("neither Parquet nor CSV: {error}")))
+    table.map_err(|error| {
+        Error::new(
+            ErrorKind::Invalid,
+            Step::Read,
+            location,
+            format!("neither Parquet nor CSV: {error}"),
+        )
+    })
 }
 
 /// What pandas has and polars in Rust has not: what a table is like, in one call.
@@ -158,11 +165,17 @@ mod tests {
     fn a_table_is_described_as_pandas_does() {
         let table = df!("n" => [Some(1), Some(2), Some(4), None], "name" => ["a", "b", "b", "a"]).unwrap();
         let told = table.describe().unwrap();
-        let (n, name) = (told.column("n").unwrap().f64().unwrap(), told.column("name").unwrap().f64().unwrap());
+        let (n, name) = (
+            told.column("n").unwrap().f64().unwrap(),
+            told.column("name").unwrap().f64().unwrap(),
+        );
         let n: Vec<f64> = n.no_null_iter().collect();
         // pandas: Series([1, 2, 4]).describe()
         assert_eq!(n[..2], [3.0, 1.0]);
-        for (found, expected) in n[2..].iter().zip([7.0 / 3.0, 1.527525231651947, 1.0, 1.5, 2.0, 3.0, 4.0]) {
+        for (found, expected) in n[2..]
+            .iter()
+            .zip([7.0 / 3.0, 1.527525231651947, 1.0, 1.5, 2.0, 3.0, 4.0])
+        {
             assert!((found - expected).abs() < 1e-12);
         }
         assert_eq!(name.iter().collect::<Vec<_>>()[..3], [Some(4.0), Some(0.0), None]);

@@ -178,7 +178,10 @@ async fn figures_of_features() {
     let two = features.take(&[95, 0]).unwrap();
     assert_eq!(
         (two.labels(), two.matrix().row(1)),
-        (vec!["Strawberry".to_owned(), "Apple Red".to_owned()], features.matrix().row(0))
+        (
+            vec!["Strawberry".to_owned(), "Apple Red".to_owned()],
+            features.matrix().row(0)
+        )
     );
     assert_eq!(features.take(&[96]).unwrap_err().kind(), ErrorKind::Invalid);
 
@@ -190,7 +193,10 @@ async fn figures_of_features() {
     let clusters = features.kmeans(6).unwrap();
     let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     assert!(one_thread.install(|| features.kmeans(6)).unwrap().equals(&clusters));
-    let (cluster, distance) = (clusters.column("cluster").unwrap(), clusters.column("distance").unwrap());
+    let (cluster, distance) = (
+        clusters.column("cluster").unwrap(),
+        clusters.column("distance").unwrap(),
+    );
     assert_eq!((clusters.height(), cluster.n_unique().unwrap()), (96, 6));
     assert!(distance.f32().unwrap().min().unwrap() > 0.0);
     let mut largest = 0;
@@ -199,7 +205,10 @@ async fn figures_of_features() {
         let count = |wanted| rows.iter().filter(|&&row| cluster.get(row) == Some(wanted)).count();
         largest += (0..6).map(count).max().unwrap();
     }
-    assert!(largest > 80, "{largest} of 96 photos are in the cluster of most of their label");
+    assert!(
+        largest > 80,
+        "{largest} of 96 photos are in the cluster of most of their label"
+    );
     for impossible in [0, 97] {
         assert_eq!(features.kmeans(impossible).unwrap_err().kind(), ErrorKind::Invalid);
     }

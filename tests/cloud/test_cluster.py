@@ -60,10 +60,10 @@ def bundle(tmp_path):
 def test_up_shows_what_it_would_do(cluster, cloud, bundle):
     said = cluster("up", "--bundle", bundle)
     assert "eu-west-3 (Paris, France)" in said and bundle.name in said and "emr-7.13.0 on m5.xlarge" in said
-    assert "0.45 USD an hour at rest, at most 1.12 (0.224 a node" in said
+    assert "0.61 USD an hour at rest, at most 1.43 (a node 0.224 on demand and 0.05 for EMR" in said
     assert "nothing was done" in said
     assert not cloud.buckets() and not cloud.cloudformation.list_stacks()["StackSummaries"]
-    assert "0.41 USD an hour at rest, at most 1.43" in cluster("up", AWS_REGION="eu-north-1", FRUITS_MAX_NODES="6")
+    assert "0.57 USD an hour at rest, at most 1.84" in cluster("up", AWS_REGION="eu-north-1", FRUITS_MAX_NODES="6")
     assert "no price known for r5.large" in cluster("up", FRUITS_INSTANCE_TYPE="r5.large")
 
 
@@ -99,12 +99,13 @@ def test_up_status_down(cluster, cloud, bundle, tmp_path):
 
     # Without --yes it shows what would change, and leaves no trace of having asked.
     said = cluster("up", "--bundle", bundle, FRUITS_MAX_NODES="6")
-    assert re.search(r"Modify\s+Cluster\s", said) and "at most 1.57" in said
+    assert re.search(r"Modify\s+Cluster\s", said) and "at most 1.98" in said
     open_sets = cloud.cloudformation.list_change_sets(StackName="fruits")["Summaries"]
     assert all(change["ExecutionStatus"] != "AVAILABLE" for change in open_sets)
 
     said = cluster("status")
     hours, usd = re.search(r"(\d\.\d) hours of nodes so far, at most (\d\.\d\d) USD", said).groups()
+    assert f"photos: aws s3 sync PHOTOS s3://{data}/Test" in said and f'let photos_location = "s3://{data}/Test".to_string();' in said
     assert stack["ClusterId"] in said and float(hours) < 1 and float(usd) <= (float(hours) + 0.05) * 0.274 + 0.005
     assert len(re.findall(r"^i-\w+  m5.xlarge  (ON_DEMAND|SPOT)  RUNNING$", said, re.M)) == 3
 

@@ -50,7 +50,10 @@ impl Features {
         let columns = vec![
             Column::new("path".into(), self.path_column()),
             Column::new("label".into(), self.label_column()),
-            Column::new("cluster".into(), found.iter().map(|&cluster| cluster as u32).collect::<Vec<_>>()),
+            Column::new(
+                "cluster".into(),
+                found.iter().map(|&cluster| cluster as u32).collect::<Vec<_>>(),
+            ),
             Column::new("distance".into(), distances),
         ];
         Ok(DataFrame::new(self.len(), columns).expect("four columns of one length"))

@@ -174,7 +174,10 @@ impl ContactSheet {
         };
         ContactSheet {
             html: page.into_string(),
-            description: shown.iter().map(|(label, path, _)| format!("{label}: {path}\n")).collect(),
+            description: shown
+                .iter()
+                .map(|(label, path, _)| format!("{label}: {path}\n"))
+                .collect(),
         }
     }
 

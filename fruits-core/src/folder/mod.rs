@@ -243,7 +243,11 @@ impl ImageFolder {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the table has no such columns, gives one photo two labels, or names none of the photos.
     pub fn with_labels_of(&self, table: &DataFrame) -> Result<Self> {
         let labels = labels_by_path(table)?;
-        let label = |photo: &Photo| labels.get(photo.key.as_str()).or_else(|| labels.get(photo.path.as_str()));
+        let label = |photo: &Photo| {
+            labels
+                .get(photo.key.as_str())
+                .or_else(|| labels.get(photo.path.as_str()))
+        };
         let photos: Arc<[Photo]> = (self.photos.iter())
             .filter_map(|photo| {
                 Some(Photo {
@@ -254,8 +258,10 @@ impl ImageFolder {
             .collect();
         if let (true, Some(photo)) = (photos.is_empty(), self.photos.first()) {
             let named = labels.keys().next().copied().unwrap_or_default();
-            let message =
-                format!("the table names none of these photos: it has {named:?}, and they are like {:?}", photo.key);
+            let message = format!(
+                "the table names none of these photos: it has {named:?}, and they are like {:?}",
+                photo.key
+            );
             return Err(Error::new(ErrorKind::Invalid, Step::Input, "labels", message));
         }
         Ok(ImageFolder { photos, ..self.clone() })
@@ -274,12 +280,16 @@ fn labels_by_path(table: &DataFrame) -> Result<BTreeMap<&str, &str>> {
         let column = table.column(name).and_then(|column| column.str());
         column.map_err(|error| {
             let names = table.get_column_names_str().join(", ");
-            invalid(format!("the table needs the columns path and label, of text; it has {names}: {error}"))
+            invalid(format!(
+                "the table needs the columns path and label, of text; it has {names}: {error}"
+            ))
         })
     };
     let mut labels = BTreeMap::new();
     for (path, label) in column("path")?.iter().zip(column("label")?.iter()) {
-        let (Some(path), Some(label)) = (path, label) else { continue };
+        let (Some(path), Some(label)) = (path, label) else {
+            continue;
+        };
         if labels.insert(path, label).is_some_and(|other| other != label) {
             return Err(invalid(format!("{path:?} has two labels, {label:?} is one of them")));
         }

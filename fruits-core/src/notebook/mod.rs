@@ -105,7 +105,9 @@ impl Photo {
         let said = format!("{}: {}, {} bytes", self.label, self.path, self.size);
         let picture = wait(async {
             let (folder, _) = store::split(&self.path).ok()?;
-            thumbnail(&*store::open(folder).ok()?, &self.path, PHOTO_SIDE).await.ok()
+            thumbnail(&*store::open(folder).ok()?, &self.path, PHOTO_SIDE)
+                .await
+                .ok()
         });
         let page = html! {
             @if let Some(picture) = picture.flatten() { img src=(picture) alt=(self.label); }
@@ -124,13 +126,19 @@ impl Manifest {
             ("network", self.model.name.clone()),
             ("weights, SHA-256", self.model.weights_sha256.clone()),
             ("preprocessing", self.model.preprocessing.clone()),
-            ("decoding", format!("upright: {}, draft: {}", decoding.upright, decoding.draft)),
+            (
+                "decoding",
+                format!("upright: {}, draft: {}", decoding.upright, decoding.draft),
+            ),
             ("features of a photo", self.model.features.to_string()),
             ("photos with features", self.photos.to_string()),
             ("of an earlier run", self.reused.to_string()),
             ("failures", self.failures.to_string()),
             ("files", self.parts.len().to_string()),
-            ("all photos", if self.is_partial { "no, some" } else { "yes" }.to_owned()),
+            (
+                "all photos",
+                if self.is_partial { "no, some" } else { "yes" }.to_owned(),
+            ),
             ("seconds", format!("{:.1}", self.timings.elapsed)),
             ("version of fruits", self.version.clone()),
         ];
@@ -240,7 +248,11 @@ fn show_list<T: Debug + 'static>(list: &[T]) {
             Column::new(name.into(), photos.iter().map(|photo| of(photo)).collect::<Vec<_>>())
         };
         let size = Column::new("size".into(), photos.iter().map(|photo| photo.size).collect::<Vec<_>>());
-        let columns = vec![text("key", |photo| &photo.key), text("label", |photo| &photo.label), size];
+        let columns = vec![
+            text("key", |photo| &photo.key),
+            text("label", |photo| &photo.label),
+            size,
+        ];
         show_frame(&DataFrame::new_infer_height(columns).expect("three columns of one length"));
     } else if let Some(found) = all::<T, Failure>(list).filter(|found| !found.is_empty()) {
         let found: Vec<Failure> = found.into_iter().cloned().collect();
@@ -256,8 +268,16 @@ fn print(value: &impl Debug) {
     if text.len() <= PRINTED {
         return println!("{text}");
     }
-    let (head, tail) = (text.floor_char_boundary(PRINTED / 2), text.ceil_char_boundary(text.len() - PRINTED / 4));
-    println!("{} … {}\n({} characters in all)", &text[..head], &text[tail..], text.chars().count());
+    let (head, tail) = (
+        text.floor_char_boundary(PRINTED / 2),
+        text.ceil_char_boundary(text.len() - PRINTED / 4),
+    );
+    println!(
+        "{} … {}\n({} characters in all)",
+        &text[..head],
+        &text[tail..],
+        text.chars().count()
+    );
 }
 
 fn show_table(value: &dyn Any) -> bool {

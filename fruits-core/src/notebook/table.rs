@@ -89,7 +89,11 @@ fn corners((height, width): (usize, usize), dtype: &str, number: impl Fn(usize, 
         lines.extend(is_gap.then(|| vec!["…".to_owned(); line.len()]));
         lines.push(line);
     }
-    let shape = if height == 1 { format!("{width} numbers ({dtype})") } else { format!("shape: ({height}, {width}) ({dtype})") };
+    let shape = if height == 1 {
+        format!("{width} numbers ({dtype})")
+    } else {
+        format!("shape: ({height}, {width}) ({dtype})")
+    };
     let text: String = lines.iter().map(|line| line.join("  ") + "\n").collect();
     let page = html! {
         p { (shape) }
