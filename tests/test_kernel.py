@@ -77,7 +77,7 @@ def test_values_show_themselves(start):
     assert "shape: (16, 1280) (f32)" in kernel.run("features.matrix()")
     assert "shape: (16, 1280) (f32)" in kernel.run("features.matrix().clone()")
     assert "weights, SHA-256" in kernel.run("features.manifest()") and "<table>" in kernel.run("features.manifest().clone()")
-    assert kernel.run("features.labels()").startswith('["Kiwi", "Kiwi"')
+    assert "shape: (16, 1)" in kernel.run("features.labels()")
     assert kernel.run("features.show(&[3, 5]).await").count("data:image/jpeg") == 2
     assert "25 %" in kernel.run("features.outliers_table().describe()")
 

@@ -146,7 +146,8 @@ class Relay:
             self.failures[cell] = error
             frames = message.with_content(error, "error")
         elif message.kind == "error":  # the compiler's, whose reply does not carry it
-            error = {**message.content, "traceback": [in_two_themes(line) for line in message.content["traceback"]]}
+            said = message.content
+            error = {**said, "evalue": as_known(said["evalue"]), "traceback": [as_known(in_two_themes(line)) for line in said["traceback"]]}
             self.failures.setdefault(cell, error)
             frames = message.with_content(error)
         self.iopub.send_multipart(frames)
@@ -194,6 +195,11 @@ def in_two_themes(line):
     """A line of the compiler's in colours that can be read on light and on dark paper: of evcxr's, which are chosen for light, what marks the
     place becomes bold, and what is grey becomes ordinary. Red stays."""
     return re.sub(r"\x1b\[38;5;(\d+)m", lambda colour: "\x1b[39m" if colour[1] in GREYS else "\x1b[1m", line)
+
+
+def as_known(text):
+    """The compiler's words, with the name that cells have for the crate."""
+    return text.replace("fruits_kernel::", "fruits_core::")
 
 
 def completions(content, public):

@@ -279,7 +279,8 @@ fn labels_by_path(table: &DataFrame) -> Result<BTreeMap<&str, &str>> {
     let column = |name| {
         let column = table.column(name).and_then(|column| column.str());
         column.map_err(|error| {
-            let names = table.get_column_names_str().join(", ");
+            let names: Vec<&str> = table.columns().iter().map(|column| column.name().as_str()).collect();
+            let names = names.join(", ");
             invalid(format!(
                 "the table needs the columns path and label, of text; it has {names}: {error}"
             ))

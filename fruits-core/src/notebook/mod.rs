@@ -287,6 +287,8 @@ fn show_table(value: &dyn Any) -> bool {
         show_frame(&series.clone().into_frame());
     } else if let Some(column) = value.downcast_ref::<Column>() {
         show_frame(&column.clone().into_frame());
+    } else if let Some(texts) = value.downcast_ref::<Vec<String>>() {
+        show_frame(&Column::new("".into(), texts).into_frame());
     } else if let Some(photos) = value.downcast_ref::<Vec<Photo>>() {
         show_list(photos);
     } else if let Some(page) = matrix(value) {
