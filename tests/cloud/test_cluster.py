@@ -70,7 +70,7 @@ def test_up_shows_what_it_would_do(cluster, cloud, bundle):
 def test_up_status_down(cluster, cloud, bundle, tmp_path):
     said = cluster("up", "--yes", "--bundle", bundle)
     stack = cloud.stack()
-    assert stack["ClusterId"] in said and "0.224 USD an hour" in said
+    assert stack["ClusterId"] in said and "a node 0.224 on demand" in said
     assert cloud.clusters() == [stack["ClusterId"]]
     assert cloud.endpoints() == ["ec2messages", "kms", "s3", "secretsmanager", "ssm", "ssmmessages"]
     parameters = {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in stack["Parameters"]}
