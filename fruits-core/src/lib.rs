@@ -23,6 +23,7 @@
 //! | [`Report`] | the page about an extraction |
 //! | [`Spark`] | an extraction on a cluster, and the worker in its tasks |
 //! | [`figure`] | scree plot, scatter plot, photos to look around in, contact sheets, similarity of labels |
+//! | [`alike`] | which photos are alike: groups, neighbours |
 //! | [`extract`] | the pipeline: list, read, decode, infer, rows |
 //! | [`pca`] | exact PCA, moments that can be merged |
 //! | [`features`] | the table of features, in polars and Parquet |
@@ -41,6 +42,7 @@
 #![deny(unsafe_code)]
 
 mod access;
+pub mod alike;
 pub mod error;
 pub mod extract;
 pub mod extractor;
@@ -55,10 +57,12 @@ mod output;
 pub mod pca;
 pub mod pixels;
 mod report;
+mod simd;
 mod spare;
 pub mod spark;
 pub mod store;
 mod table;
+mod thumbnail;
 
 pub use access::check_access;
 pub use error::{Error, ErrorKind, Failure, Result, Step};

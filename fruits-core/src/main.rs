@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
+use fruits_core::alike::Groups;
 use fruits_core::error::{counted, printable};
 use fruits_core::figure::THRESHOLDS;
 use fruits_core::mobilenet::Precision;
@@ -58,6 +59,11 @@ enum Command {
     Worker,
     /// Make a report of features and their PCA: one HTML file that needs no network
     Report(ReportArgs),
+    /// Look for what may be wrong with photos: duplicates, wrong labels, photos that do not belong
+    ///
+    /// Writes FOLDER/report.html and FOLDER/issues.parquet, a row a photo and issue: path, label, issue, score, proposal, evidence. Exits with 1 if
+    /// there are issues of a kind that --fail-on names.
+    Check(CheckArgs),
     /// Try whether a location can be used: which settings lead there, and what may be done
     ///
     /// Lists, reads, measures the line, and writes, copies and deletes one small object of its own. What it prints has no secret in it and can
@@ -176,6 +182,21 @@ struct ReportArgs {
 }
 
 #[derive(Args)]
+struct CheckArgs {
+    /// Location that `fruits features` wrote
+    features: String,
+    /// Folder or prefix for report.html and issues.parquet; earlier ones are replaced
+    #[arg(short, long, value_name = "FOLDER")]
+    out: String,
+    /// Exit with 1 if there are issues of these kinds: duplicate, "near duplicate", suspect, "suspect group", outlier
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    fail_on: Vec<String>,
+    /// Print one line of JSON at the end, alone on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct CheckAccessArgs {
     /// Location of photos or of outputs
     location: String,
@@ -216,6 +237,7 @@ async fn run() -> ExitCode {
         Command::Pca(args) => pca(args).await,
         Command::Project(args) => project(args).await,
         Command::Report(args) => report(args).await,
+        Command::Check(args) => check(args).await,
         Command::CheckAccess(args) => check_access(args).await,
         Command::Worker => fruits_core::spark::work().await,
     };
@@ -398,6 +420,26 @@ async fn report(args: ReportArgs) -> Result<()> {
         say(json!({ "photos": features.len(), "failures": features.failures().len(), "out": args.out }));
     }
     Ok(())
+}
+
+async fn check(args: CheckArgs) -> Result<()> {
+    let features = Features::read(&args.features).await?;
+    let issues = features.issues(&Groups::series(&features)).await?;
+    issues.write(&args.out).await?;
+    tell(format!("{}; {}", counted(features.len(), "photo"), issues.groups()));
+    let counts = issues.counts();
+    for (kind, count) in &counts {
+        tell(format!("{count:>6} {}", kind.as_str()));
+    }
+    tell(format!("report: {}/report.html", args.out.trim_end_matches('/')));
+    if args.json {
+        let counts: serde_json::Map<String, Value> = counts
+            .iter()
+            .map(|(kind, count)| (kind.as_str().to_owned(), (*count).into()))
+            .collect();
+        say(json!({ "photos": features.len(), "issues": counts, "out": args.out }));
+    }
+    issues.refuse(&args.fail_on)
 }
 
 async fn check_access(args: CheckAccessArgs) -> Result<()> {

@@ -2,16 +2,24 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::alike::Issues;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 use crate::figure::scree::{THRESHOLDS, percent};
 use crate::pca::Pca;
-use crate::store;
+use crate::{store, table};
 
 /// Photos shown of each label.
 const SAMPLES: usize = 5;
 /// Failures that are listed; more are counted.
 const FAILURES_SHOWN: usize = 200;
+
+/// Issues of a kind that are shown; more are counted.
+const ISSUES_SHOWN: usize = 200;
+
+/// Names of what [`Issues::write`] writes.
+const TABLE: &str = "issues.parquet";
+const PAGE: &str = "report.html";
 
 const STYLE: &str = include_str!("report.css");
 
@@ -80,6 +88,39 @@ impl Report {
         })
     }
 
+    /// A page about what may be wrong with photos: how many issues there are of each kind, and up to 200 of each with the photos that speak for
+    /// them.
+    pub async fn of_issues(issues: &Issues) -> Self {
+        let features = issues.features();
+        let sheet = issues.contact_sheet(ISSUES_SHOWN).await;
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    title { "Fruits: " (features.manifest().source) }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    header {
+                        h1 { "What may be wrong" }
+                        p { code { (features.manifest().source) } }
+                    }
+                    section.tiles {
+                        (tile(&features.len().to_string(), "photos"))
+                        @for (kind, count) in issues.counts() { (tile(&count.to_string(), kind.as_str())) }
+                    }
+                    p.note { (issues.groups()) ". Photos of one group are expected to be alike." }
+                    section { (PreEscaped(sheet.html())) }
+                }
+            }
+        };
+        Report {
+            html: page.into_string(),
+        }
+    }
+
     /// The page as HTML text.
     pub fn html(&self) -> &str {
         &self.html
@@ -96,6 +137,21 @@ impl Report {
             return Err(Error::new(ErrorKind::AlreadyExists, Step::Write, path, message));
         }
         store::write(path, self.html.clone().into()).await
+    }
+}
+
+impl Issues {
+    /// Writes `issues.parquet`, the [table](Issues::table), and then `report.html`, the [page](Report::of_issues), to a folder or prefix. Earlier
+    /// ones are replaced.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub async fn write(&self, location: &str) -> Result<()> {
+        let store = store::open(location)?;
+        let table = table::to_parquet(&self.table(), &store.uri(TABLE))?;
+        let page = Report::of_issues(self).await;
+        store.put(TABLE, table).await?;
+        store.put(PAGE, page.html.into()).await
     }
 }
 

@@ -3,11 +3,11 @@
 use futures::stream::{self, StreamExt};
 use maud::{Markup, html};
 
-use super::thumbnail::{photos_of, thumbnail};
 use crate::error::Result;
 use crate::features::Features;
 use crate::folder::{ImageFolder, spread};
 use crate::store::Store;
+use crate::thumbnail::{photos_of, thumbnail};
 
 /// Side of a photo in pixels.
 const SIDE: u32 = 64;
@@ -181,6 +181,10 @@ impl ContactSheet {
         }
     }
 
+    pub(super) fn of(html: String, description: String) -> Self {
+        ContactSheet { html, description }
+    }
+
     /// The sheet as HTML text: one element that needs nothing else.
     pub fn html(&self) -> &str {
         &self.html
@@ -202,7 +206,7 @@ fn card(label: &str, count: usize, photos: Vec<(&str, String, Option<String>)>) 
 }
 
 /// A picture of so many pixels, or an empty frame.
-fn photo(picture: Option<&str>, label: &str, title: &str, side: u32) -> Markup {
+pub(super) fn photo(picture: Option<&str>, label: &str, title: &str, side: u32) -> Markup {
     let size =
         format!("width: {side}px; height: {side}px; margin: 0 3px 3px 0; vertical-align: middle; object-fit: contain");
     html! {

@@ -11,12 +11,12 @@ use ndarray::{Array2, Axis};
 use serde_json::json;
 
 use super::palette::mark;
-use super::thumbnail::{jpeg_uri, photos_of, small};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 use crate::folder::spread;
 use crate::pca::Pca;
 use crate::store;
+use crate::thumbnail::{jpeg_uri, photos_of, small};
 
 const SCRIPT: &str = include_str!("explorer.js");
 const STYLE: &str = include_str!("explorer.css");

@@ -3,11 +3,11 @@
 mod contact;
 mod diffusion;
 mod explorer;
+mod issues;
 mod palette;
 mod scatter;
 pub(crate) mod scree;
 mod similarity;
-pub(crate) mod thumbnail;
 
 use std::fmt;
 

@@ -15,13 +15,13 @@ use tokio::runtime::RuntimeFlavor;
 use crate::error::{Error, Failure, Result, printable_lines};
 use crate::features::{Features, Manifest};
 use crate::figure::scree::percent;
-use crate::figure::thumbnail::{photos_of, thumbnail};
 use crate::figure::{ContactSheet, Explorer, Figure, THRESHOLDS};
 use crate::folder::{ImageFolder, Photo, Survey};
 use crate::mobilenet::MobileNetV2;
 use crate::pca::Pca;
 use crate::report::Report;
 use crate::store;
+use crate::thumbnail::{photos_of, thumbnail};
 pub use failure::{begin_cell, cell_failed};
 use table::{matrix, shown_rows, table};
 

@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use half::bf16;
 
 use super::kernels::{Pointwise, SEVEN};
-use super::simd::{Avx512, Of, Simd};
 use super::tile::{Layout, finish};
+use crate::simd::{Avx512, Of, Simd};
 
 /// Operands of a row of a tile: 64 bytes.
 const OPERANDS: usize = 32;

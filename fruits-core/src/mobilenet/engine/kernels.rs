@@ -10,16 +10,13 @@ use std::ops::Range;
 
 use half::bf16;
 
-use super::buffer::Number;
 #[cfg(target_arch = "x86_64")]
-use super::{
-    amx,
-    simd::{Avx2, Avx512},
-};
-use super::{
-    simd::{Of, Plain, Simd},
-    tile::{self, Layout},
-};
+use super::amx;
+use super::buffer::Number;
+use super::tile::{self, Layout};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Of, Plain, Simd};
 
 /// Every map has a multiple of so many columns.
 pub(super) const SEVEN: usize = 7;

@@ -7,7 +7,7 @@
 //! are made of, the compiler may leave elsewhere, and compile for any processor.
 
 use super::kernels::{Depthwise, Mean, Pointwise, SEVEN, before};
-use super::simd::{Of, Simd, Walk};
+use crate::simd::{Of, Simd, Walk};
 
 /// Where the numbers lie that a 1x1 convolution multiplies: those of a position in segments, and positions side by side.
 #[derive(Clone, Copy)]

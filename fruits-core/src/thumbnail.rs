@@ -28,7 +28,7 @@ pub(crate) async fn thumbnail(store: &dyn Store, path: &str, side: u32) -> Resul
 }
 
 /// The photo at a path below the store's root, scaled to fit into `side` x `side` pixels.
-pub(super) async fn small(store: &dyn Store, path: &str, side: u32) -> Result<RgbImage> {
+pub(crate) async fn small(store: &dyn Store, path: &str, side: u32) -> Result<RgbImage> {
     let key = path
         .strip_prefix(&store.uri(""))
         .and_then(|rest| rest.strip_prefix('/'));
@@ -52,7 +52,7 @@ pub(super) async fn small(store: &dyn Store, path: &str, side: u32) -> Result<Rg
 }
 
 /// A picture as a JPEG in a `data:` URI.
-pub(super) fn jpeg_uri(picture: &RgbImage) -> Result<String> {
+pub(crate) fn jpeg_uri(picture: &RgbImage) -> Result<String> {
     let image = Image {
         pixels: picture.as_raw().as_slice(),
         width: picture.width() as usize,

@@ -1,19 +1,23 @@
-//! Vectors: what the loops ask of an instruction set.
+//! Vectors: what the network's loops and a search's products ask of an instruction set.
+
+#![allow(unsafe_code)]
+// Indices with constant bounds are unrolled, and name the registers that they stand for.
+#![allow(clippy::needless_range_loop)]
 
 mod plain;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub(super) use plain::Plain;
+pub(crate) use plain::Plain;
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512};
 
 /// Vectors of `f32`.
 ///
 /// # Safety
 /// Every function needs a processor with the instruction set, and has to be inlined into a function that is compiled for it. Pointers are
 /// to [`LANES`](Self::LANES) numbers.
-pub(super) trait Simd: Sized {
+pub(crate) trait Simd: Sized {
     /// Numbers in a vector.
     const LANES: usize;
     type Vector: Copy;
@@ -33,7 +37,7 @@ pub(super) trait Simd: Sized {
 ///
 /// # Safety
 /// As [`Simd`].
-pub(super) trait Of<E>: Simd {
+pub(crate) trait Of<E>: Simd {
     /// Vectors' numbers that a cache line of these numbers holds, in vectors.
     const VECTORS: usize;
     /// Numbers that are multiplied at once in a lane: their products are added.
@@ -63,7 +67,7 @@ pub(super) trait Of<E>: Simd {
 
 /// Where the numbers lie that are multiplied: how far the next row, column and segment are, and how many there are.
 #[derive(Clone, Copy)]
-pub(super) struct Walk {
+pub(crate) struct Walk {
     pub row: usize,
     pub column: usize,
     pub block: usize,

@@ -1,0 +1,154 @@
+//! Photos that are there more than once: with the same features, or as pictures that are nearly the same.
+
+use std::collections::HashMap;
+
+use futures::stream::{self, StreamExt};
+use image::RgbImage;
+use image::imageops::flip_horizontal;
+use rayon::prelude::*;
+
+use crate::features::Features;
+use crate::thumbnail::{photos_of, small};
+
+/// Side of the pictures that are compared, in pixels.
+const SIDE: u32 = 48;
+/// How far one picture may be shifted against the other, in these pixels: 4 % of the side.
+const SHIFT: i64 = 2;
+/// Photos that are read at the same time.
+const READ_AHEAD: usize = 32;
+
+/// Rows with the same features, bit for bit: the network has seen the same pixels. In the order of their first rows.
+pub(super) fn same(features: &Features) -> Vec<Vec<usize>> {
+    let mut groups: HashMap<Vec<u32>, Vec<usize>> = HashMap::new();
+    for (row, numbers) in features.matrix().rows().into_iter().enumerate() {
+        groups
+            .entry(numbers.iter().map(|x| x.to_bits()).collect())
+            .or_default()
+            .push(row);
+    }
+    let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|rows| rows.len() > 1).collect();
+    groups.sort();
+    groups
+}
+
+/// Groups of rows whose pictures are nearly the same, each with each, and the largest difference in each group.
+///
+/// Of `pairs`, pictures of 48 pixels are compared: the root of the mean squared difference of their levels (0 to 255), mirrored or not, shifted by up
+/// to two of these pixels against each other, whatever is least. Photos that cannot be read are in no group.
+pub(super) async fn near(features: &Features, pairs: &[(usize, usize)], levels: f64) -> Vec<(Vec<usize>, f64)> {
+    let pictures = pictures(features, pairs).await;
+    let difference = |&(a, b): &(usize, usize)| {
+        let (a, b) = (pictures.get(&a)?, pictures.get(&b)?);
+        Some(difference(a, b)).filter(|difference| *difference <= levels)
+    };
+    let mut alike: Vec<(f64, (usize, usize))> = pairs
+        .par_iter()
+        .filter_map(|pair| Some((difference(pair)?, *pair)))
+        .collect();
+    alike.sort_by(|(x, a), (y, b)| x.total_cmp(y).then(a.cmp(b)));
+    // The most alike first; two groups become one only if all of them are alike.
+    let mut groups: Vec<(Vec<usize>, f64)> = Vec::new();
+    let mut of: HashMap<usize, usize> = HashMap::new();
+    for (_, (a, b)) in alike {
+        let [a, b] = [a, b].map(|row| {
+            *of.entry(row).or_insert_with(|| {
+                groups.push((vec![row], 0.0));
+                groups.len() - 1
+            })
+        });
+        if a == b {
+            continue;
+        }
+        let across = groups[a]
+            .0
+            .iter()
+            .flat_map(|x| groups[b].0.iter().map(move |y| (*x.min(y), *x.max(y))));
+        let across: Option<Vec<f64>> = across.map(|pair| difference(&pair)).collect();
+        if let Some(across) = across {
+            let (rows, largest) = std::mem::take(&mut groups[b]);
+            rows.iter().for_each(|row| _ = of.insert(*row, a));
+            groups[a].0.extend(rows);
+            groups[a].1 = across.into_iter().fold(groups[a].1.max(largest), f64::max);
+        }
+    }
+    groups.retain(|(rows, _)| rows.len() > 1);
+    groups.iter_mut().for_each(|(rows, _)| rows.sort_unstable());
+    groups.sort_by(|(a, _), (b, _)| a.cmp(b));
+    groups
+}
+
+/// The pictures of all rows that are in pairs.
+async fn pictures(features: &Features, pairs: &[(usize, usize)]) -> HashMap<usize, RgbImage> {
+    let mut rows: Vec<usize> = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    let Some(store) = photos_of(&features.manifest().source).await else {
+        return HashMap::new();
+    };
+    let paths = features.path_column();
+    let read = stream::iter(rows).map(async |row| Some((row, small(&*store, paths[row], SIDE).await.ok()?)));
+    read.buffer_unordered(READ_AHEAD)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+/// The least difference of two pictures, mirrored or not, over all shifts: the root mean square of levels. Infinite if their sizes differ.
+fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
+    if a.dimensions() != b.dimensions() {
+        return f64::INFINITY;
+    }
+    let mut least = f64::INFINITY;
+    for b in [b.clone(), flip_horizontal(b)] {
+        for down in -SHIFT..=SHIFT {
+            for right in -SHIFT..=SHIFT {
+                least = least.min(shifted(a, &b, down, right));
+            }
+        }
+    }
+    least
+}
+
+fn shifted(a: &RgbImage, b: &RgbImage, down: i64, right: i64) -> f64 {
+    let (width, height) = (i64::from(a.width()), i64::from(a.height()));
+    let (columns, rows) = (width - right.abs(), height - down.abs());
+    if columns < 1 || rows < 1 {
+        return f64::INFINITY;
+    }
+    let line = |picture: &'_ RgbImage, y: i64, x: i64| -> std::ops::Range<usize> {
+        let first = 3 * (y * i64::from(picture.width()) + x) as usize;
+        first..first + 3 * columns as usize
+    };
+    let mut sum = 0_u64;
+    for y in 0..rows {
+        let of_a = &a.as_raw()[line(a, y + down.max(0), right.max(0))];
+        let of_b = &b.as_raw()[line(b, y - down.min(0), -right.min(0))];
+        sum += of_a
+            .iter()
+            .zip(of_b)
+            .map(|(x, y)| u64::from(x.abs_diff(*y)).pow(2))
+            .sum::<u64>();
+    }
+    (sum as f64 / (3 * columns * rows) as f64).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_like_itself_shifted_and_mirrored() {
+        let picture = RgbImage::from_fn(40, 48, |x, y| image::Rgb([(x * 5) as u8, (y * 5) as u8, (x * y) as u8]));
+        let moved = RgbImage::from_fn(40, 48, |x, y| {
+            *picture.get_pixel(x.saturating_sub(2), y.saturating_sub(1))
+        });
+        assert_eq!(difference(&picture, &picture), 0.0);
+        assert_eq!(difference(&picture, &moved), 0.0);
+        assert_eq!(difference(&picture, &flip_horizontal(&moved)), 0.0);
+        let brighter = RgbImage::from_fn(40, 48, |x, y| {
+            image::Rgb(picture.get_pixel(x, y).0.map(|level| level.saturating_add(4)))
+        });
+        assert!((3.0..=4.0).contains(&difference(&picture, &brighter)));
+        assert_eq!(difference(&picture, &RgbImage::new(48, 40)), f64::INFINITY);
+    }
+}

@@ -1,0 +1,14 @@
+//! Which photos are alike: groups that belong together, neighbours, and what may be wrong with a collection.
+
+mod duplicates;
+mod groups;
+mod issues;
+mod neighbours;
+mod product;
+mod search;
+mod suspects;
+
+pub use groups::Groups;
+pub use issues::{Issue, IssueKind, Issues, Thresholds};
+pub use neighbours::Neighbours;
+pub use search::Metric;
