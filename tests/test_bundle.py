@@ -120,6 +120,7 @@ def test_what_is_in_the_bundle(bundle, tmp_path):
                     too_new[path.name] = needed
             elif path.suffix in (".json", ".toml", ".sh") or path.name == "cargo":
                 assert str(ROOT) not in path.read_text(), f"{path} names a folder of this machine"
+    assert (tmp_path / "kit" / "spark" / "fruits").is_file()
     assert {"fruits", "evcxr_jupyter", "rustc", "rust-lld", "libfruits_kernel.so"} <= programs and too_new == {}
     assert script(ROOT / "bootstrap" / "bundle.sh", FRUITS_PROFILE="dev") == str(bundle), "made again, it is the same"
 

@@ -69,9 +69,9 @@ def test_a_bad_photo_is_a_row(tmp_path):
 def test_labels_from_a_table(tmp_path):
     (tmp_path / "labels.csv").write_text(f"path,label\nKiwi/view-00.jpg,green\n{SAMPLE}/Lemon/view-01.jpg,yellow\nnone.jpg,red\n")
     done = run("features", SAMPLE, "--labels", tmp_path / "labels.csv", "-o", tmp_path / "out", "--json")
-    assert done.json["photos"] == 2 and "94 photos of 96 not in --labels, left out" in done.stderr
+    assert done.json["photos"] == 2 and "94 photos not in the table of labels, left out" in done.stderr and "1 path of the table of labels: no such photo (none.jpg)" in done.stderr
     assert rows(tmp_path / "out")[1] == ["green", "yellow"]
-    for text, said in [("path,name\n", "needs the columns path and label"), ("path,label\nKiwi,a\n", "names none of these photos"), ("path,label\na,x\na,y\n", '"a" has two labels')]:
+    for text, said in [("path,name\n", "needs the columns path and label"), ("path,label\nKiwi,a\n", "names none of these photos"), ("path,label\na,x\na,y\n", '"a" has two labels, "x" and "y"')]:
         (tmp_path / "labels.csv").write_text(text)
         assert said in run("features", SAMPLE, "--labels", tmp_path / "labels.csv", "-o", tmp_path / "no", status=1).stderr
 

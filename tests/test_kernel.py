@@ -66,7 +66,9 @@ def test_values_show_themselves(start):
     assert "shape: (2, 2)" in kernel.run(table + "?") and "&lt;b&gt;&amp;" in kernel.run(table)
     assert kernel.run("1 + 1").strip() == "2" and kernel.run('"a"').strip() == '"a"' and kernel.run("()") == ""
     assert "Err(ParseIntError" in kernel.run('"x".parse::<i32>()')
-    assert "/no/such/folder: list: " in kernel.run('ImageFolder::open("/no/such/folder").await')
+    failed = kernel.client.execute_interactive('ImageFolder::open("/no/such/folder").await', timeout=60)["content"]
+    assert failed["status"] == "error" and "/no/such/folder: list: " in failed["evalue"], "as `?` would"
+    assert "EVCXR-BEGIN_CONTENT x" in kernel.run('"EVCXR_BEGIN_CONTENT x"'), "a name is no block of evcxr's"
     assert kernel.run("vec![7; 10_000]").endswith(" 7]\n(30000 characters in all)\n")
 
     kernel.run(f'let photos = ImageFolder::open("{SAMPLE}").await?.filter(|photo| photo.label == "Kiwi");')
@@ -100,7 +102,9 @@ def test_what_survives_an_error_a_panic_and_an_interrupt(start):
     assert kernel.run("kept").strip() == "[1, 2, 3]"
     assert "oh no" in kernel.run('panic!("oh no");')
     assert kernel.run("kept").strip() == "[1, 2, 3]"
-    assert "cannot add" in kernel.run("1 + true")
+    refused = kernel.run("1 + true")
+    assert "cannot add" in refused and "38;5;" not in refused, "in colours for both themes"
+    assert "fruits_core::ImageFolder" in (refused := kernel.run("let x: u8 = ImageFolder::open;")) or "fruits_kernel" not in refused
     assert kernel.run("kept.len()").strip() == "3"
 
     # An interrupt ends the process that holds the variables. What the kernel loaded stays, and the next cell runs.

@@ -5,7 +5,7 @@
 A kit is a folder of its own, so kernels that run are not disturbed by the next build. It names nothing outside but TARGET-FOLDER, so it can
 be used elsewhere, too:
 
-    bin/           the program `fruits` for the tasks of Spark, and what evcxr takes for cargo
+    spark/         the program `fruits` for the tasks of Spark
     crates/        fruits-core as a dynamic library, and what the compiler knows of the crates in it
     cells/         what evcxr compiles before a kernel is ready
     link/          where cells find the system's libraries
@@ -92,8 +92,8 @@ def main() -> None:
         package = next(package["name"] for package in metadata["packages"] if package["id"] == message["package_id"])
         file = what_cells_see(message["filenames"], package == "fruits-kernel", target, triple)
         if package == "ctx" and message["executable"]:
-            (kit / "bin").mkdir()
-            shutil.copy(message["executable"], kit / "bin" / "fruits")
+            (kit / "spark").mkdir()
+            shutil.copy(message["executable"], kit / "spark" / "fruits")
         elif file and package != "ctx":
             link(file, crates)
             files[package] = os.path.basename(file)

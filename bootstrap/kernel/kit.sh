@@ -11,7 +11,7 @@ if [ ! -d "$kit" ]; then
     say "a kit for kernels into $kit"
     rm -rf "$kit.part"
     python3 "$HERE/kit.py" "$BUILD" "$CARGO_TARGET_DIR" "$FRUITS_TARGET" "$TOOLCHAIN" "$kit.part"
-    mkdir "$kit.part/config"
+    mkdir "$kit.part/bin" "$kit.part/config"
     # With the interpreter that there is now: a kernel's path need not have one.
     sed "1s|.*|#!$(python3 -c 'import sys; print(sys.executable)') -IS|" "$HERE/cargo.py" >"$kit.part/bin/cargo"
     chmod +x "$kit.part/bin/cargo"

@@ -9,6 +9,7 @@ fn main() -> ExitCode {
         eprintln!("fruits: the notebook kernel's, for tasks of Spark; `cargo install --path fruits-core` brings the command");
         return ExitCode::FAILURE;
     }
+    fruits_core::log::show(0);
     let work = Runtime::new().map(|runtime| runtime.block_on(fruits_core::spark::work()));
     match work {
         Ok(Ok(())) => return ExitCode::SUCCESS,

@@ -45,9 +45,12 @@ pub fn show(verbosity: u8) {
     }
 }
 
+/// evcxr's variable of a process that runs cells.
+pub(crate) const IN_NOTEBOOK: &str = "EVCXR_IS_RUNTIME";
+
 /// In a notebook, standard error is for errors.
 pub(crate) fn stream() -> Box<dyn Write> {
-    match std::env::var_os("EVCXR_IS_RUNTIME") {
+    match std::env::var_os(IN_NOTEBOOK) {
         Some(_) => Box::new(std::io::stdout()),
         None => Box::new(std::io::stderr()),
     }

@@ -84,7 +84,7 @@ struct FeaturesArgs {
     /// Write what there is every so many seconds: what a run loses at most when it is killed
     #[arg(long, value_name = "SECONDS", default_value = "15")]
     checkpoint: u64,
-    /// Stop with an error after so many seconds; --resume goes on [default: never]
+    /// Stop with an error after so many seconds (with --labels, after the listing); --resume goes on [default: never]
     #[arg(long, value_name = "SECONDS")]
     deadline: Option<u64>,
     /// Stop with an error when more photos than this fail [default: never]
@@ -283,12 +283,7 @@ async fn features(args: FeaturesArgs, is_shown: bool) -> Result<()> {
         Some(labels) => {
             let labels = read_table(labels).await?;
             let all = ImageFolder::open_only(&args.source, &args.only).await?;
-            let photos = all.with_labels_of(&labels)?;
-            if photos.len() < all.len() {
-                let missing = counted(all.len() - photos.len(), "photo");
-                tell(format!("{missing} of {} not in --labels, left out", all.len()));
-            }
-            photos.extraction(&model)
+            all.with_labels_of(&labels)?.extraction(&model)
         }
     };
     let mut extraction = extraction

@@ -15,7 +15,8 @@ const MAX_FILE: u64 = 1 << 31;
 /// Quantiles that [`Describe`] tells, and their names.
 const QUANTILES: [(&str, f64); 3] = [("25 %", 0.25), ("50 %", 0.5), ("75 %", 0.75)];
 
-/// Reads a table from one file, CSV with a header or Parquet, by its path or `s3://bucket/key`.
+/// Reads a table from one file, CSV with a header or Parquet, by its path or `s3://bucket/key`. Of CSV, a column of nothing but numbers is one
+/// of numbers: `007` becomes 7.
 ///
 /// ```no_run
 /// use fruits_core::{ImageFolder, read_table};
@@ -31,18 +32,26 @@ const QUANTILES: [(&str, f64); 3] = [("25 %", 0.25), ("50 %", 0.5), ("75 %", 0.7
 pub async fn read_table(location: &str) -> Result<DataFrame> {
     let (folder, name) = store::split(location)?;
     let file = store::open(folder)?.get(name, Length::AtMost(MAX_FILE)).await?;
+    let invalid = |message: String| Error::new(ErrorKind::Invalid, Step::Read, location, message);
+    // polars panics at types that it was built without, and at some damaged files.
+    let table = tokio::task::spawn_blocking(move || read(file)).await;
+    let table =
+        table.unwrap_or_else(|_| Err(polars_err!(ComputeError: "damaged, or with columns of a type that is not read")));
+    table.map_err(|error| invalid(error.to_string()))
+}
+
+fn read(file: Bytes) -> PolarsResult<DataFrame> {
     if file.starts_with(b"PAR1") {
-        return from_parquet(file, location);
+        let mut reader = ParquetReader::new(Cursor::new(file));
+        for field in reader.schema()?.iter_values() {
+            let is_read = !matches!(field.dtype, ArrowDataType::Dictionary(..) | ArrowDataType::Decimal(..));
+            polars_ensure!(is_read, ComputeError: "the column {} is of a type that is not read; write it as text or numbers", field.name);
+        }
+        return reader.finish();
     }
-    let table = CsvReader::new(Cursor::new(file)).finish();
-    table.map_err(|error| {
-        Error::new(
-            ErrorKind::Invalid,
-            Step::Read,
-            location,
-            format!("neither Parquet nor CSV: {error}"),
-        )
-    })
+    let options = CsvReadOptions::default().with_infer_schema_length(None);
+    let table = options.into_reader_with_file_handle(Cursor::new(file)).finish();
+    table.map_err(|error| polars_err!(ComputeError: "not read as CSV: {error}"))
 }
 
 /// What pandas has and polars in Rust has not: what a table is like, in one call.
@@ -59,14 +68,16 @@ pub trait Describe {
     /// # Ok::<(), PolarsError>(())
     /// ```
     ///
+    /// Of numbers, what is not a number (NaN) counts as a value, as polars has it.
+    ///
     /// # Errors
-    /// None but polars' own.
+    /// If a column is called `statistic`.
     fn describe(&self) -> PolarsResult<DataFrame>;
 
     /// How often each value of a column occurs, in the column `count`, the most frequent first, and of equal ones the lesser first.
     ///
     /// # Errors
-    /// If there is no such column, or its values have no order.
+    /// If there is no such column, its values have no order, or it is called `count`.
     fn value_counts(&self, column: &str) -> PolarsResult<DataFrame>;
 }
 

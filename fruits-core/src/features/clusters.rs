@@ -12,9 +12,9 @@ use crate::error::{Error, ErrorKind, Result, Step};
 const RUNS: usize = 3;
 
 impl Features {
-    /// k-means: the photos in so many clusters, as the table `path`, `label`, `cluster` (from 0) and `distance` (Euclidean, to the
+    /// k-means: the photos in so many clusters at most, as the table `path`, `label`, `cluster` (from 0) and `distance` (Euclidean, to the
     /// cluster's mean). linfa's, with centres chosen by k-means++ and a fixed seed, so the same photos give the same clusters; the best of
-    /// three attempts.
+    /// three attempts. Photos with the same features are in one cluster. It cannot be stopped, and its time grows with the square of `clusters`.
     ///
     /// ```no_run
     /// # use fruits_core::Features;
@@ -29,14 +29,16 @@ impl Features {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] unless there are as many photos as clusters, at least one, and all features are finite.
+    /// [`ErrorKind::Invalid`] unless there are as many photos as clusters, at least one, and all features are finite and below 1e12 or so.
     pub fn kmeans(&self, clusters: usize) -> Result<DataFrame> {
         let invalid = |message: String| Error::new(ErrorKind::Invalid, Step::Input, "k-means", message);
         if !(1..=self.len()).contains(&clusters) {
             return Err(invalid(format!("{clusters} clusters of {} photos", self.len())));
         }
-        if self.matrix().iter().any(|x| !x.is_finite()) {
-            return Err(invalid("a feature is not a finite number".to_owned()));
+        // Sums of squared distances have to be numbers, too.
+        let squares: f32 = self.matrix().iter().map(|x| x * x).sum();
+        if self.matrix().ncols() == 0 || !(4.0 * squares * self.len() as f32).is_finite() {
+            return Err(invalid("a feature is not a finite number, or too large".to_owned()));
         }
         let data = DatasetBase::from(self.matrix().view());
         let fitted = KMeans::params(clusters).n_runs(RUNS).fit(&data);

@@ -1,19 +1,18 @@
 //! ImageFolder: labelled photos found under a location.
 
 mod census;
+mod labels;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future;
-use futures::stream::{BoxStream, StreamExt};
-use polars::prelude::DataFrame;
-
-use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use crate::error::{Failure, Result};
 use crate::holds::{self, Wanted};
 use crate::store::{self, Entry, Store};
 pub(crate) use census::Census;
 pub use census::{LeftOut, Survey};
+use futures::future;
+use futures::stream::{BoxStream, StreamExt};
 
 /// A photo that was found, not yet read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +27,13 @@ pub struct Photo {
     pub size: u64,
     /// What changes when the file changes: see [`Entry::version`](store::Entry::version).
     pub version: String,
+}
+
+impl Photo {
+    /// The name of its file, such as `1.jpg`.
+    pub fn name(&self) -> &str {
+        self.key.rsplit('/').next().unwrap_or_default()
+    }
 }
 
 /// The photos of a store, in ascending byte order of their keys, as they are listed.
@@ -220,82 +226,20 @@ impl ImageFolder {
         };
         ImageFolder {
             photos: self.photos.iter().map(relabelled).collect(),
+            // What it says of labels is of those before.
+            survey: Survey {
+                warnings: Vec::new(),
+                ..(*self.survey).clone()
+            }
+            .into(),
             ..self.clone()
         }
-    }
-
-    /// The same photos, labelled by a table with the columns `path` and `label`, such as [`read_table`](crate::read_table) reads from a CSV file.
-    /// A path is a photo's [key](Photo::key) or its [full path](Photo::path). Photos that are not in the table are left out.
-    ///
-    /// ```
-    /// # use fruits_core::ImageFolder;
-    /// use fruits_core::polars::prelude::*;
-    ///
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let photos = ImageFolder::open("../data-sample").await?;
-    /// let table = df!("path" => ["Kiwi/view-00.jpg", "Lemon/view-00.jpg"], "label" => ["green", "yellow"])?;
-    /// assert_eq!(photos.with_labels_of(&table)?.counts()["green"], 1);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// # }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the table has no such columns, gives one photo two labels, or names none of the photos.
-    pub fn with_labels_of(&self, table: &DataFrame) -> Result<Self> {
-        let labels = labels_by_path(table)?;
-        let label = |photo: &Photo| {
-            labels
-                .get(photo.key.as_str())
-                .or_else(|| labels.get(photo.path.as_str()))
-        };
-        let photos: Arc<[Photo]> = (self.photos.iter())
-            .filter_map(|photo| {
-                Some(Photo {
-                    label: (*label(photo)?).to_owned(),
-                    ..photo.clone()
-                })
-            })
-            .collect();
-        if let (true, Some(photo)) = (photos.is_empty(), self.photos.first()) {
-            let named = labels.keys().next().copied().unwrap_or_default();
-            let message = format!(
-                "the table names none of these photos: it has {named:?}, and they are like {:?}",
-                photo.key
-            );
-            return Err(Error::new(ErrorKind::Invalid, Step::Input, "labels", message));
-        }
-        Ok(ImageFolder { photos, ..self.clone() })
     }
 
     /// The store that the photos lie in.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
-}
-
-/// The labels in the columns `path` and `label` of a table.
-fn labels_by_path(table: &DataFrame) -> Result<BTreeMap<&str, &str>> {
-    let invalid = |message: String| Error::new(ErrorKind::Invalid, Step::Input, "labels", message);
-    let column = |name| {
-        let column = table.column(name).and_then(|column| column.str());
-        column.map_err(|error| {
-            let names: Vec<&str> = table.columns().iter().map(|column| column.name().as_str()).collect();
-            let names = names.join(", ");
-            invalid(format!(
-                "the table needs the columns path and label, of text; it has {names}: {error}"
-            ))
-        })
-    };
-    let mut labels = BTreeMap::new();
-    for (path, label) in column("path")?.iter().zip(column("label")?.iter()) {
-        let (Some(path), Some(label)) = (path, label) else {
-            continue;
-        };
-        if labels.insert(path, label).is_some_and(|other| other != label) {
-            return Err(invalid(format!("{path:?} has two labels, {label:?} is one of them")));
-        }
-    }
-    Ok(labels)
 }
 
 /// The indices at which each label stands.

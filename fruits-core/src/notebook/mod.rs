@@ -264,7 +264,7 @@ fn show_list<T: Debug + 'static>(list: &[T]) {
 
 /// Prints a value as Rust's `{:?}` does; of one that is very long its beginning and its end.
 fn print(value: &impl Debug) {
-    let text = format!("{value:?}");
+    let text = format!("{value:?}").replace("EVCXR_", "EVCXR-"); // as in `emit`
     if text.len() <= PRINTED {
         return println!("{text}");
     }
@@ -307,7 +307,7 @@ fn show_frame(frame: &DataFrame) {
 fn show_result<T: 'static, E: std::fmt::Display + 'static>(value: &dyn Any, show: impl FnOnce(&T)) -> bool {
     match value.downcast_ref::<Result<T, E>>() {
         Some(Ok(value)) => show(value),
-        Some(Err(error)) => eprintln!("{error}"),
+        Some(Err(error)) => cell_failed(&error.to_string()),
         None => return false,
     }
     true

@@ -60,19 +60,28 @@ fn alignment(dtype: &DataType) -> &'static str {
 /// A matrix or a vector of numbers, as a page and as text: its shape, and its corners.
 pub(super) fn matrix(value: &dyn Any) -> Option<(Markup, String)> {
     if let Some(matrix) = value.downcast_ref::<Array2<f32>>() {
-        return Some(corners(matrix.dim(), "f32", |row, column| matrix[(row, column)].into()));
+        return Some(corners(matrix.dim(), false, "f32", |row, column| {
+            matrix[(row, column)].into()
+        }));
     }
     if let Some(matrix) = value.downcast_ref::<Array2<f64>>() {
-        return Some(corners(matrix.dim(), "f64", |row, column| matrix[(row, column)]));
+        return Some(corners(matrix.dim(), false, "f64", |row, column| matrix[(row, column)]));
     }
     if let Some(vector) = value.downcast_ref::<Array1<f32>>() {
-        return Some(corners((1, vector.len()), "f32", |_, column| vector[column].into()));
+        return Some(corners((1, vector.len()), true, "f32", |_, column| {
+            vector[column].into()
+        }));
     }
     let vector = value.downcast_ref::<Array1<f64>>()?;
-    Some(corners((1, vector.len()), "f64", |_, column| vector[column]))
+    Some(corners((1, vector.len()), true, "f64", |_, column| vector[column]))
 }
 
-fn corners((height, width): (usize, usize), dtype: &str, number: impl Fn(usize, usize) -> f64) -> (Markup, String) {
+fn corners(
+    (height, width): (usize, usize),
+    is_vector: bool,
+    dtype: &str,
+    number: impl Fn(usize, usize) -> f64,
+) -> (Markup, String) {
     let (rows, columns) = (shown_rows(height), shown_rows(width));
     // A gap before what does not follow on the one before.
     let with_gaps = |shown: &[usize]| {
@@ -89,7 +98,7 @@ fn corners((height, width): (usize, usize), dtype: &str, number: impl Fn(usize, 
         lines.extend(is_gap.then(|| vec!["…".to_owned(); line.len()]));
         lines.push(line);
     }
-    let shape = if height == 1 {
+    let shape = if is_vector {
         format!("{width} numbers ({dtype})")
     } else {
         format!("shape: ({height}, {width}) ({dtype})")
@@ -102,7 +111,7 @@ fn corners((height, width): (usize, usize), dtype: &str, number: impl Fn(usize, 
     (page, format!("{shape}\n{text}"))
 }
 
-/// A number with some six digits, as a table has room for.
+/// A number as a table has room for.
 fn short(number: f64) -> String {
     match number.abs() {
         0.0 => "0".to_owned(),

@@ -191,6 +191,7 @@ async fn run_here(home: &Path, arguments: &[String], exchange: &Exchange) -> Res
         .args(arguments)
         .env("SPARK_HOME", home)
         .env("SPARK_LOCAL_IP", "127.0.0.1")
+        .env_remove(log::IN_NOTEBOOK) // a worker's standard output is its answer
         .current_dir(exchange.store.uri(""))
         .stdin(Stdio::null())
         .stdout(file.try_clone().map_err(failed)?)
