@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::ArrayView2;
 use polars::prelude::{Column, DataFrame};
 
 use super::search::{Metric, Near, Nearest, Rows};
@@ -102,7 +102,7 @@ pub(super) fn nearest_others(
 ) -> std::result::Result<Vec<Vec<Near>>, usize> {
     let terms = metric.terms(matrix)?;
     let nearest = Nearest::new(metric, matrix.nrows(), [k]);
-    nearest.meet_each_other(&Rows::new(matrix, 0, &terms), |i, j| may(i, j).then_some(0));
+    nearest.meet_each_other(&Rows::new(matrix.view(), 0, &terms), |i, j| may(i, j).then_some(0));
     Ok(of_one_kind(nearest))
 }
 

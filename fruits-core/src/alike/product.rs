@@ -13,6 +13,9 @@ use crate::simd::{Plain, Simd};
 const QUERIES: usize = 4;
 const ROWS: usize = 8;
 
+/// The queries of a tile, and its rows, of one length each.
+type Queries<'a> = [&'a [f32]; QUERIES];
+type TileRows<'a> = [&'a [f32]; ROWS];
 /// The products of a tile's queries and rows; what is beyond the tile's size means nothing.
 pub(super) type Tile = [[f32; ROWS]; QUERIES];
 
@@ -25,7 +28,7 @@ pub(super) struct Kernel {
 struct Shape {
     queries: usize,
     rows: usize,
-    multiply: unsafe fn(&[&[f32]; QUERIES], &[&[f32]; ROWS], &mut Tile),
+    multiply: unsafe fn(&Queries, &TileRows, &mut Tile),
 }
 
 impl Kernel {
@@ -56,10 +59,9 @@ impl Kernel {
         let shape = if queries < 2 { &self.one } else { &self.many };
         let mut tile = [[0.0; ROWS]; QUERIES];
         for first_row in (0..rows).step_by(shape.rows) {
-            let some_rows: [&[f32]; ROWS] = std::array::from_fn(|j| row((first_row + j).min(rows - 1)));
+            let some_rows: TileRows = std::array::from_fn(|j| row((first_row + j).min(rows - 1)));
             for first_query in (0..queries).step_by(shape.queries) {
-                let some_queries: [&[f32]; QUERIES] =
-                    std::array::from_fn(|i| query((first_query + i).min(queries - 1)));
+                let some_queries: Queries = std::array::from_fn(|i| query((first_query + i).min(queries - 1)));
                 let depth = some_rows[0].len();
                 assert!(some_rows.iter().chain(&some_queries).all(|one| one.len() == depth));
                 // SAFETY: this processor has the instructions, and all slices are of one length.
@@ -85,11 +87,7 @@ pub(super) fn error(depth: usize) -> f64 {
 /// # Safety
 /// The processor has the instruction set, into a function of which this is inlined. All slices are of one length.
 #[inline(always)]
-unsafe fn multiply<S: Simd, const Q: usize, const R: usize>(
-    queries: &[&[f32]; QUERIES],
-    rows: &[&[f32]; ROWS],
-    tile: &mut Tile,
-) {
+unsafe fn multiply<S: Simd, const Q: usize, const R: usize>(queries: &Queries, rows: &TileRows, tile: &mut Tile) {
     let depth = rows[0].len();
     let whole = depth / S::LANES * S::LANES;
     // SAFETY: all reads are below the slices' length.
@@ -134,12 +132,12 @@ macro_rules! kernel {
     ($(#[$features:meta])? $name:ident, $simd:ty, $queries:literal x $rows:literal) => {
         static $name: Kernel = {
             $(#[$features])?
-            unsafe fn many(queries: &[&[f32]; QUERIES], rows: &[&[f32]; ROWS], tile: &mut Tile) {
+            unsafe fn many(queries: &Queries, rows: &TileRows, tile: &mut Tile) {
                 // SAFETY: the caller's.
                 unsafe { multiply::<$simd, $queries, $rows>(queries, rows, tile) }
             }
             $(#[$features])?
-            unsafe fn one(queries: &[&[f32]; QUERIES], rows: &[&[f32]; ROWS], tile: &mut Tile) {
+            unsafe fn one(queries: &Queries, rows: &TileRows, tile: &mut Tile) {
                 // SAFETY: the caller's.
                 unsafe { multiply::<$simd, 1, 8>(queries, rows, tile) }
             }

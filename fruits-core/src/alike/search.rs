@@ -221,7 +221,7 @@ impl<const R: usize> Met<R> {
 
     /// Whether a row may be among the nearest. What is not a number, may.
     fn may(&self, kind: usize, score: f32) -> bool {
-        !(score < self.limits[kind])
+        !is_below(score, self.limits[kind])
     }
 
     fn offer(&mut self, kind: usize, near: Near, slack: f64) {
@@ -254,7 +254,7 @@ impl<const R: usize> Nearest<R> {
                     some_rows.clone(),
                     |query, row, score| {
                         let met = &mut met[query - some_queries.start];
-                        if !(score < met.least)
+                        if !is_below(score, met.least)
                             && let Some(kind) = kind(queries.first + query, rows.first + row)
                             && met.may(kind, score)
                         {
@@ -288,7 +288,7 @@ impl<const R: usize> Nearest<R> {
             let of_b = usize::from(a != b);
             pairs(rows, blocks[a].clone(), rows, blocks[b].clone(), |i, j, score| {
                 let (at_i, at_j) = (i - blocks[a].start, j - blocks[b].start);
-                let is_far = score < met[0][at_i].least && score < met[of_b][at_j].least;
+                let is_far = is_below(score, met[0][at_i].least) && is_below(score, met[of_b][at_j].least);
                 if is_far || a == b && i >= j {
                     return;
                 }
@@ -377,6 +377,11 @@ fn pairs(
 fn slice<'a>(matrix: &'a ArrayView2<f32>, row: usize) -> &'a [f32] {
     let width = matrix.ncols();
     &matrix.as_slice().expect("rows lie one behind the other")[row * width..(row + 1) * width]
+}
+
+/// Whether a score is less than a limit; what is not a number is not.
+fn is_below(score: f32, limit: f32) -> bool {
+    score < limit
 }
 
 /// The largest `f32` that is not above a number.
