@@ -73,7 +73,7 @@ TABLE = [
     ("features photos --out new --precision f16", ["possible values: f32, bf16"]),
     ("features photos", ["--out <LOCATION>"]),
     ("features photos --out new --labels notes/a.txt", ["the table needs the columns path and label; it has a note"]),
-    ("features photos --out new --labels photos/Kiwi/view-00.jpg", ["not read as CSV"]),
+    ("features photos --out new --labels photos/Kiwi/view-00.jpg", ["neither Parquet nor text in UTF-8"]),
     ("project out out --out new", ["holds features, not a PCA"]),
     ("project pca pca --out new", ["holds a PCA, not features"]),
     ("project pca photos --out new", ["holds photos, not features"]),

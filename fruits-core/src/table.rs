@@ -49,6 +49,7 @@ fn read(file: Bytes) -> PolarsResult<DataFrame> {
         }
         return reader.finish();
     }
+    polars_ensure!(std::str::from_utf8(&file).is_ok(), ComputeError: "neither Parquet nor text in UTF-8");
     let options = CsvReadOptions::default().with_infer_schema_length(None);
     let table = options.into_reader_with_file_handle(Cursor::new(file)).finish();
     table.map_err(|error| polars_err!(ComputeError: "not read as CSV: {error}"))
