@@ -1,10 +1,13 @@
 """The binary as a user and other programs see it."""
 
+import pathlib
 import shutil
 
 import duckdb
 import numpy
 import pandas
+import PIL.Image
+import PIL.ImageOps
 import pyarrow.parquet
 from conftest import SAMPLE, rows, run
 
@@ -74,6 +77,32 @@ def test_labels_from_a_table(tmp_path):
     for text, said in [("path,name\n", "needs the columns path and label"), ("path,label\nKiwi,a\n", "names none of these photos"), ("path,label\na,x\na,y\n", '"a" has two labels, "x" and "y"')]:
         (tmp_path / "labels.csv").write_text(text)
         assert said in run("features", SAMPLE, "--labels", tmp_path / "labels.csv", "-o", tmp_path / "no", status=1).stderr
+
+
+def test_what_may_be_wrong_is_found(tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(SAMPLE, photos)
+    shutil.copy(SAMPLE / "Kiwi" / "view-03.jpg", photos / "Lemon" / "misfiled.jpg")
+    picture = PIL.Image.open(SAMPLE / "Orange" / "view-05.jpg")
+    PIL.ImageOps.mirror(picture).save(photos / "Orange" / "again.jpg", quality=85)
+    run("features", photos, "-o", tmp_path / "out")
+    done = run("check", tmp_path / "out", "-o", tmp_path / "issues", "--json")
+    assert done.json["issues"]["duplicate"] == 2 and done.json["issues"]["near duplicate"] == 2 and "report.html" in done.stderr
+    issues = pandas.read_parquet(tmp_path / "issues" / "issues.parquet")
+    assert list(issues.columns) == ["path", "label", "issue", "score", "proposal", "evidence"]
+    found = {issue: sorted(pathlib.Path(path).name for path in group.path) for issue, group in issues.groupby("issue")}
+    assert found["duplicate"] == ["misfiled.jpg", "view-03.jpg"] and found["near duplicate"] == ["again.jpg", "view-05.jpg"]
+    (suspect,) = issues[(issues.issue == "suspect")].itertuples()
+    assert suspect.path.endswith("misfiled.jpg") and suspect.proposal == "Kiwi" and all("/Kiwi/" in path for path in suspect.evidence)
+    page = (tmp_path / "issues" / "report.html").read_text()
+    assert "misfiled.jpg" in page and "http" not in page and "<script" not in page
+    refused = run("check", tmp_path / "out", "-o", tmp_path / "issues", "--fail-on", "duplicate,suspect", status=1).stderr
+    assert "issues were found: 2 duplicate, 1 suspect" in refused and (tmp_path / "issues" / "issues.parquet").exists()
+    run("check", tmp_path / "out", "-o", tmp_path / "issues", "--fail-on", "leak,outlier")
+    run("features", SAMPLE / "Kiwi", "-o", tmp_path / "training")
+    answer = run("check", tmp_path / "out", "-o", tmp_path / "leaks", "--against", tmp_path / "training", "--json").json
+    assert answer["issues"]["leak"] == 17, "all kiwis, and the one that is called a lemon"
+    assert "there is no kind of issues" in run("check", tmp_path / "out", "-o", tmp_path / "issues", "--fail-on", "twins", status=1).stderr
 
 
 def test_mistakes_are_sentences(features_of, tmp_path, monkeypatch):

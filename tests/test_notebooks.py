@@ -4,12 +4,13 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
 import nbformat
 import pytest
-from conftest import ROOT, SAMPLE
+from conftest import ROOT, SAMPLE, run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -93,6 +94,17 @@ def test_the_fifth_notebook_works_inside_spark(s3, aws, tmp_path, monkeypatch):
     page = offline(html)
     assert "96 photos, 0 failures, 4 files" in page and "largest difference of an eigenvalue" in page
     assert s3.client.head_object(Bucket="spark", Key="Results/_SUCCESS")
+
+
+def test_the_sixth_notebook_finds_what_is_wrong(tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(SAMPLE, photos)
+    shutil.copy(SAMPLE / "Kiwi" / "view-03.jpg", photos / "Lemon" / "misfiled.jpg")
+    run("features", photos, "-o", tmp_path / "out")
+    done = execute(NOTEBOOKS[6], tmp_path / "page.html", FRUITS_FEATURES=str(tmp_path / "out"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = offline(tmp_path / "page.html")
+    assert "2 duplicate" in page and "misfiled.jpg" in page and "the same pixels as" in page
 
 
 def offline(html):

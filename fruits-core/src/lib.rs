@@ -65,6 +65,7 @@ mod table;
 mod thumbnail;
 
 pub use access::check_access;
+pub use alike::{Groups, Issues, Neighbours};
 pub use error::{Error, ErrorKind, Failure, Result, Step};
 pub use extract::{Extraction, Progress};
 pub use extractor::FeatureExtractor;
@@ -94,9 +95,11 @@ pub use polars;
 
 /// What a notebook or a small program needs.
 pub mod prelude {
+    pub use crate::alike::Metric;
     pub use crate::mobilenet::Precision;
     pub use crate::{
-        ContactSheet, Describe, Error, ErrorKind, Explorer, Extraction, FeatureExtractor, Features, Figure, IfExists,
-        ImageFolder, MobileNetV2, Moments, Pca, Photo, Report, Result, Show, Spark, read_table,
+        ContactSheet, Describe, Error, ErrorKind, Explorer, Extraction, FeatureExtractor, Features, Figure, Groups,
+        IfExists, ImageFolder, Issues, MobileNetV2, Moments, Neighbours, Pca, Photo, Report, Result, Show, Spark,
+        read_table,
     };
 }

@@ -188,7 +188,10 @@ struct CheckArgs {
     /// Folder or prefix for report.html and issues.parquet; earlier ones are replaced
     #[arg(short, long, value_name = "FOLDER")]
     out: String,
-    /// Exit with 1 if there are issues of these kinds: duplicate, "near duplicate", suspect, "suspect group", outlier
+    /// Look also for what of the photos is in these: a location that `fruits features` wrote, such as of the photos for training
+    #[arg(long, value_name = "FEATURES")]
+    against: Option<String>,
+    /// Exit with 1 if there are issues of these kinds: duplicate, "near duplicate", suspect, "suspect group", outlier, leak
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     fail_on: Vec<String>,
     /// Print one line of JSON at the end, alone on standard output
@@ -419,7 +422,10 @@ async fn report(args: ReportArgs) -> Result<()> {
 
 async fn check(args: CheckArgs) -> Result<()> {
     let features = Features::read(&args.features).await?;
-    let issues = features.issues(&Groups::series(&features)).await?;
+    let mut issues = features.issues(&Groups::series(&features)).await?;
+    if let Some(against) = &args.against {
+        issues = issues.against(&Features::read(against).await?).await?;
+    }
     issues.write(&args.out).await?;
     tell(format!("{}; {}", counted(features.len(), "photo"), issues.groups()));
     let counts = issues.counts();

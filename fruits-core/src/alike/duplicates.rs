@@ -36,7 +36,7 @@ pub(super) fn same(features: &Features) -> Vec<Vec<usize>> {
 /// Of `pairs`, pictures of 48 pixels are compared: the root of the mean squared difference of their levels (0 to 255), mirrored or not, shifted by up
 /// to two of these pixels against each other, whatever is least. Photos that cannot be read are in no group.
 pub(super) async fn near(features: &Features, pairs: &[(usize, usize)], levels: f64) -> Vec<(Vec<usize>, f64)> {
-    let pictures = pictures(features, pairs).await;
+    let pictures = pictures(features, pairs.iter().flat_map(|(a, b)| [*a, *b]).collect()).await;
     let difference = |&(a, b): &(usize, usize)| {
         let (a, b) = (pictures.get(&a)?, pictures.get(&b)?);
         Some(difference(a, b)).filter(|difference| *difference <= levels)
@@ -77,9 +77,31 @@ pub(super) async fn near(features: &Features, pairs: &[(usize, usize)], levels: 
     groups
 }
 
-/// The pictures of all rows that are in pairs.
-async fn pictures(features: &Features, pairs: &[(usize, usize)]) -> HashMap<usize, RgbImage> {
-    let mut rows: Vec<usize> = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
+/// Of pairs of rows of two tables, those whose pictures are nearly the same, as [`near`] compares them, and by how many levels they differ; 0 if
+/// their features are the same.
+pub(super) async fn between(
+    features: &Features,
+    others: &Features,
+    pairs: &[(usize, usize)],
+    levels: f64,
+) -> Vec<(usize, usize, f64)> {
+    let (a, b) = (features.matrix(), others.matrix());
+    let (same, pairs): (Vec<_>, Vec<_>) = pairs.iter().partition(|(x, y)| a.row(*x) == b.row(*y));
+    let a = pictures(features, pairs.iter().map(|(x, _)| *x).collect()).await;
+    let b = pictures(others, pairs.iter().map(|(_, y)| *y).collect()).await;
+    let compare = |(x, y): &(usize, usize)| Some((*x, *y, difference(a.get(x)?, b.get(y)?)));
+    let alike = pairs
+        .par_iter()
+        .filter_map(compare)
+        .filter(|(.., difference)| *difference <= levels);
+    let same = same.into_iter().map(|(x, y)| (x, y, 0.0));
+    let mut found: Vec<(usize, usize, f64)> = same.chain(alike.collect::<Vec<_>>()).collect();
+    found.sort_by(|(x, _, a), (y, _, b)| x.cmp(y).then(a.total_cmp(b)));
+    found
+}
+
+/// The pictures of some rows, but for photos that cannot be read.
+async fn pictures(features: &Features, mut rows: Vec<usize>) -> HashMap<usize, RgbImage> {
     rows.sort_unstable();
     rows.dedup();
     let Some(store) = photos_of(&features.manifest().source).await else {

@@ -51,6 +51,9 @@ impl IssueKind {
     }
 }
 
+/// Photos of another collection that a photo is compared with.
+const LEAK_CANDIDATES: usize = 5;
+
 /// From when on something counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Thresholds {
@@ -108,6 +111,8 @@ pub struct Issues {
     features: Features,
     groups: Groups,
     issues: Vec<Issue>,
+    others: Option<Features>,
+    thresholds: Thresholds,
 }
 
 impl Features {
@@ -115,7 +120,7 @@ impl Features {
     /// those that are gone, near duplicates are not found.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a feature is not a finite number.
+    /// [`ErrorKind::Invalid`] if a feature is not a finite number.
     pub async fn issues(&self, groups: &Groups) -> Result<Issues> {
         self.issues_with(groups, Thresholds::default()).await
     }
@@ -176,11 +181,41 @@ impl Features {
             features: self.clone(),
             groups: groups.clone(),
             issues,
+            others: None,
+            thresholds,
         })
     }
 }
 
 impl Issues {
+    /// Looks also for what of these photos is in others that they shall be apart from, such as test photos in those for training: the same
+    /// features, or nearly the same picture.
+    ///
+    /// # Errors
+    /// As [`Features::search`].
+    pub async fn against(mut self, others: &Features) -> Result<Self> {
+        let near = others.search(&self.features, LEAK_CANDIDATES)?;
+        let pairs: Vec<(usize, usize)> = near.pairs(self.thresholds.similarity);
+        let found = duplicates::between(&self.features, others, &pairs, self.thresholds.levels).await;
+        let paths = others.path_column();
+        for same in found.chunk_by(|(a, ..), (b, ..)| a == b) {
+            self.issues.push(Issue {
+                kind: IssueKind::Leak,
+                rows: vec![same[0].0],
+                score: same[0].2,
+                proposal: String::new(),
+                evidence: same.iter().map(|(_, other, _)| paths[*other].to_owned()).collect(),
+            });
+        }
+        self.others = Some(others.clone());
+        Ok(self)
+    }
+
+    /// The photos that these were held [against](Self::against).
+    pub fn others(&self) -> Option<&Features> {
+        self.others.as_ref()
+    }
+
     /// Fails if there are issues of one of these kinds.
     ///
     /// # Errors
@@ -241,7 +276,7 @@ impl Issues {
 
     /// A row a photo and issue: `path`, `label`, `issue`, `score`, `proposal`, `evidence` (list of paths).
     ///
-    /// The score is, of near duplicates, the largest difference of the pictures in levels, of duplicates 0; of suspects, by how much the cosine of
+    /// The score is, of near duplicates and leaks, the largest difference of the pictures in levels, of duplicates 0; of suspects, by how much the cosine of
     /// the other label is larger; of outliers, standard deviations: see [`Thresholds`].
     pub fn table(&self) -> DataFrame {
         let (paths, labels) = (self.features.path_column(), self.features.label_column());

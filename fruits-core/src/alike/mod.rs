@@ -7,6 +7,8 @@ mod neighbours;
 mod product;
 mod search;
 mod suspects;
+#[cfg(test)]
+mod tests;
 
 pub use groups::Groups;
 pub use issues::{Issue, IssueKind, Issues, Thresholds};

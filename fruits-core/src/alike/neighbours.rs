@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use ndarray::ArrayView2;
-use polars::prelude::{Column, DataFrame};
+use ndarray::{Array2, ArrayView2};
+use polars::prelude::{Column, DataFrame, IdxCa};
 
 use super::search::{Metric, Near, Nearest, Rows};
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::features::Features;
+use crate::features::{self, Features, Manifest};
+use crate::store;
 
 /// The nearest photos of each of some photos, exact, the nearest first; of equally near ones, in the order of the rows.
 ///
@@ -70,11 +71,7 @@ impl Features {
     /// # Errors
     /// As [`search`](Self::search).
     pub fn search_with(&self, queries: &Features, k: usize, metric: Metric) -> Result<Neighbours> {
-        let (width, wanted) = (queries.matrix().ncols(), self.matrix().ncols());
-        if width != wanted {
-            let message = format!("{width} features a photo, not {wanted}");
-            return Err(Error::new(ErrorKind::Invalid, Step::Input, "queries", message));
-        }
+        check_width(queries, self.matrix().ncols())?;
         let own = metric
             .terms(self.matrix().view())
             .map_err(|row| not_finite(self, row))?;
@@ -91,6 +88,89 @@ impl Features {
             nearest: of_one_kind(nearest).into(),
         })
     }
+}
+
+impl Neighbours {
+    /// Of each of some photos, the `k` photos of an output that are nearest to it by cosine. The output's rows are read part by part, so memory does
+    /// not grow with their number; parts with photos that were found are read twice.
+    ///
+    /// ```no_run
+    /// use fruits_core::{Features, alike::Neighbours};
+    ///
+    /// # async fn example() -> fruits_core::Result<()> {
+    /// let mine = Features::read("features").await?;
+    /// let found = Neighbours::in_output("s3://fruits/Results", &mine, 10).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Features::read`] and [`Features::search`].
+    pub async fn in_output(location: &str, queries: &Features, k: usize) -> Result<Self> {
+        let (store, metric) = (store::open(location)?, Metric::Cosine);
+        let manifest = features::manifest(&*store).await?;
+        let width = manifest.model.features;
+        check_width(queries, width)?;
+        let terms = metric
+            .terms(queries.matrix().view())
+            .map_err(|row| not_finite(queries, row))?;
+        let wanted = Rows::new(queries.matrix().view(), 0, &terms);
+        let nearest = Nearest::new(metric, queries.len(), [k]);
+        let mut first = 0;
+        for part in &manifest.parts {
+            let matrix = features::read_part(&*store, part, width).await?;
+            let terms = metric.terms(matrix.view()).map_err(|row| {
+                let message = format!("row {row} has a feature that is not a finite number");
+                Error::new(ErrorKind::Invalid, Step::Input, store.uri(&part.file), message)
+            })?;
+            nearest.meet(&wanted, &Rows::new(matrix.view(), first, &terms), |_, _| Some(0));
+            first += part.rows;
+        }
+        let mut nearest = of_one_kind(nearest);
+
+        // The rows that were found, and what they are called.
+        let mut rows: Vec<usize> = nearest.iter().flatten().map(|near| near.row).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let mut found = features::rows(&[], &[], &Array2::zeros((0, width)))?;
+        let mut first = 0;
+        for part in &manifest.parts {
+            let here = rows.iter().filter(|row| (first..first + part.rows).contains(*row));
+            let here: Vec<u32> = here.map(|row| (row - first) as u32).collect();
+            if !here.is_empty() {
+                let table = features::read_part_table(&*store, part).await?;
+                let chosen = table
+                    .take(&IdxCa::from_vec("".into(), here))
+                    .and_then(|chosen| found.vstack_mut_owned(chosen).map(|_| ()));
+                chosen.map_err(|error| Error::from_source(Step::Read, store.uri(&part.file), error))?;
+            }
+            first += part.rows;
+        }
+        for near in nearest.iter_mut().flatten() {
+            near.row = rows.binary_search(&near.row).expect("it was found");
+        }
+        found.rechunk_mut();
+        let manifest = Manifest {
+            photos: rows.len(),
+            is_partial: true,
+            ..manifest
+        };
+        Ok(Neighbours {
+            queries: queries.clone(),
+            found: Features::new(found, Vec::new(), manifest)?,
+            metric,
+            nearest: nearest.into(),
+        })
+    }
+}
+
+fn check_width(queries: &Features, wanted: usize) -> Result<()> {
+    let width = queries.matrix().ncols();
+    if width == wanted {
+        return Ok(());
+    }
+    let message = format!("{width} features a photo, not {wanted}");
+    Err(Error::new(ErrorKind::Invalid, Step::Input, "queries", message))
 }
 
 /// Of each row of a matrix the nearest others.
@@ -155,7 +235,26 @@ impl Neighbours {
         DataFrame::new_infer_height(columns).expect("columns of one length")
     }
 
-    /// The rows of a photo's neighbours.
+    /// Rows of the photos and of their neighbours whose score is at least this.
+    pub(super) fn pairs(&self, score: f64) -> Vec<(usize, usize)> {
+        let near = self.nearest.iter().enumerate();
+        near.flat_map(|(query, near)| near.iter().map(move |near| (query, near)))
+            .filter(|(_, near)| near.score >= score)
+            .map(|(query, near)| (query, near.row))
+            .collect()
+    }
+
+    /// The photos whose neighbours were looked for.
+    pub fn queries(&self) -> &Features {
+        &self.queries
+    }
+
+    /// The photos among which they were looked for; of an [output](Self::in_output), those that were found.
+    pub fn found(&self) -> &Features {
+        &self.found
+    }
+
+    /// The rows of a photo's neighbours, in [`found`](Self::found), the nearest first.
     ///
     /// # Panics
     /// If there is no such photo.

@@ -356,6 +356,11 @@ pub(crate) async fn read_part(store: &dyn Store, part: &Part, width: usize) -> R
     check(&table, width).map_err(|error| Error::from_source(Step::Read, store.uri(&part.file), error))
 }
 
+/// The rows in one part of a table, as they are in it.
+pub(crate) async fn read_part_table(store: &dyn Store, part: &Part) -> Result<DataFrame> {
+    parts::read(store, part).await
+}
+
 /// What a finished output says of itself.
 pub(crate) async fn manifest(store: &dyn Store) -> Result<Manifest> {
     Ok(open(store).await?.about)

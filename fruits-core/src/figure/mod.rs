@@ -1,9 +1,9 @@
 //! Figures: data in, SVG or HTML out.
 
+mod alike;
 mod contact;
 mod diffusion;
 mod explorer;
-mod issues;
 mod palette;
 mod scatter;
 pub(crate) mod scree;

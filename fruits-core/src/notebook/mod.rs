@@ -12,6 +12,7 @@ use maud::{Markup, PreEscaped, html};
 use polars::prelude::{Column, DataFrame, PolarsError, Series};
 use tokio::runtime::RuntimeFlavor;
 
+use crate::alike::{Issues, Neighbours};
 use crate::error::{Error, Failure, Result, printable_lines};
 use crate::features::{Features, Manifest};
 use crate::figure::scree::percent;
@@ -33,6 +34,9 @@ const SIDE: u32 = 40;
 const PHOTO_SIDE: u32 = 256;
 /// Bytes of text that are printed of a value.
 const PRINTED: usize = 4000;
+/// Photos whose neighbours are shown, and issues of each kind.
+const NEIGHBOURS: usize = 10;
+const ISSUES: usize = 10;
 /// Failures that are listed; more are counted.
 const FAILURES: usize = 5;
 /// A cell should answer at once: if its photos take longer, it does without them.
@@ -177,6 +181,37 @@ impl Pca {
     }
 }
 
+impl Neighbours {
+    /// Shows the first photos, each beside its neighbours.
+    pub fn evcxr_display(&self) {
+        let sheet = wait(self.contact_sheet(NEIGHBOURS));
+        let page = html! { @match &sheet { Some(sheet) => (PreEscaped(sheet.html())), None => (table(&self.table(), &[], "")) } };
+        emit(page, &self.table().to_string());
+    }
+}
+
+impl Issues {
+    /// Shows how many issues there are of each kind, and the strongest, with what speaks for them.
+    pub fn evcxr_display(&self) {
+        let counts = self
+            .counts()
+            .into_iter()
+            .map(|(kind, count)| format!(", {count} {}", kind.as_str()));
+        let shape = format!(
+            "{} photos, {}{}",
+            self.features().len(),
+            self.groups(),
+            counts.collect::<String>()
+        );
+        let sheet = wait(self.contact_sheet(ISSUES));
+        let page = html! {
+            p { (shape) }
+            @match &sheet { Some(sheet) => (PreEscaped(sheet.html())), None => (table(&self.table(), &[], "")) }
+        };
+        emit(page, &format!("{shape}\n{}", self.table()));
+    }
+}
+
 impl Figure {
     /// Shows the figure.
     pub fn evcxr_display(&self) {
@@ -219,6 +254,8 @@ impl<T: Debug + 'static> Show for T {
             || show_result::<_, Error>(value, ImageFolder::evcxr_display)
             || show_result::<_, Error>(value, Features::evcxr_display)
             || show_result::<_, Error>(value, Pca::evcxr_display)
+            || show_result::<_, Error>(value, Neighbours::evcxr_display)
+            || show_result::<_, Error>(value, Issues::evcxr_display)
             || show_result::<_, Error>(value, Figure::evcxr_display)
             || show_result::<_, Error>(value, Explorer::evcxr_display)
             || show_result::<_, Error>(value, Manifest::evcxr_display)

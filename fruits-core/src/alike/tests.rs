@@ -1,0 +1,271 @@
+use ndarray::Array2;
+use proptest::prelude::*;
+
+use super::neighbours::nearest_others;
+use super::search::Near;
+use super::*;
+use crate::extractor::Model;
+use crate::features::{self, Features, Manifest};
+
+/// Features as they are read from an output.
+fn features(paths: &[String], labels: &[String], matrix: &Array2<f32>) -> Features {
+    let manifest = Manifest {
+        version: String::new(),
+        source: "/none".to_owned(),
+        model: Model {
+            name: String::new(),
+            weights_sha256: String::new(),
+            preprocessing: String::new(),
+            decoding: Default::default(),
+            side: 1,
+            features: matrix.ncols(),
+        },
+        photos: paths.len(),
+        reused: 0,
+        failures: 0,
+        is_partial: false,
+        survey: Default::default(),
+        parts: Vec::new(),
+        timings: Default::default(),
+    };
+    fn names(names: &[String]) -> Vec<&str> {
+        names.iter().map(String::as_str).collect()
+    }
+    let table = features::rows(&names(paths), &names(labels), matrix).unwrap();
+    Features::new(table, Vec::new(), manifest).unwrap()
+}
+
+fn random(rows: usize, width: usize, seed: u64) -> Array2<f32> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    Array2::from_shape_simple_fn((rows, width), || random.f32() * 2.0 - 0.5)
+}
+
+/// The definition, in `f64`, of every so many rows.
+fn plainly(matrix: &Array2<f32>, k: usize, metric: Metric, step: usize) -> Vec<Vec<Near>> {
+    let matrix = matrix.mapv(f64::from);
+    let score = |i: usize, j: usize| match metric {
+        Metric::Cosine => {
+            let lengths = (matrix.row(i).dot(&matrix.row(i)) * matrix.row(j).dot(&matrix.row(j))).sqrt();
+            if lengths == 0.0 {
+                0.0
+            } else {
+                matrix.row(i).dot(&matrix.row(j)) / lengths
+            }
+        }
+        Metric::Euclidean => -(&matrix.row(i) - &matrix.row(j)).mapv(|x| x * x).sum(),
+    };
+    let of = |i: usize| {
+        let mut all: Vec<Near> = (0..matrix.nrows())
+            .filter(|j| *j != i)
+            .map(|row| Near {
+                row,
+                score: score(i, row),
+            })
+            .collect();
+        all.sort();
+        all.truncate(k);
+        all
+    };
+    (0..matrix.nrows()).step_by(step).map(of).collect()
+}
+
+/// The same rows, but for such that are equally near, to the last digits.
+fn assert_same(found: &[Vec<Near>], right: &[Vec<Near>]) {
+    assert_eq!(found.len(), right.len());
+    for (found, right) in found.iter().zip(right) {
+        assert_eq!(found.len(), right.len());
+        for (a, b) in found.iter().zip(right) {
+            assert!(
+                (a.score - b.score).abs() <= 1e-12 * b.score.abs().max(1.0),
+                "{a:?} {b:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn neighbours_are_exact_and_the_same_for_any_number_of_threads() {
+    let mut matrix = random(2500, 37, 1);
+    matrix.row_mut(7).fill(0.0);
+    let copy = matrix.row(9).to_owned();
+    for row in [1300, 2400] {
+        matrix.row_mut(row).assign(&copy);
+    }
+    for metric in [Metric::Cosine, Metric::Euclidean] {
+        let found = nearest_others(matrix.view(), 5, metric, |_, _| true).unwrap();
+        let some: Vec<Vec<Near>> = found.iter().step_by(9).cloned().collect();
+        assert_same(&some, &plainly(&matrix, 5, metric, 9));
+        let same: Vec<usize> = found[9].iter().take(2).map(|near| near.row).collect();
+        assert_eq!(same, [1300, 2400], "of equals, the first rows first");
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let again = pool
+                .install(|| nearest_others(matrix.view(), 5, metric, |_, _| true))
+                .unwrap();
+            assert_eq!(again, found, "{threads} threads");
+        }
+    }
+}
+
+#[test]
+fn small_large_and_equal_numbers() {
+    for scale in [1e-30_f32, 1e-8, 1e8, 1e18] {
+        let matrix = random(60, 5, 2).mapv(|x| x * scale);
+        for metric in [Metric::Cosine, Metric::Euclidean] {
+            let found = nearest_others(matrix.view(), 3, metric, |_, _| true).unwrap();
+            let right = plainly(&matrix, 3, metric, 1);
+            let rows = |all: &[Vec<Near>]| all.iter().flatten().map(|near| near.row).collect::<Vec<_>>();
+            assert_eq!(rows(&found), rows(&right), "{scale} {metric:?}");
+        }
+    }
+    let equal = Array2::from_elem((300, 4), 1.0_f32);
+    let found = nearest_others(equal.view(), 2, Metric::Cosine, |_, _| true).unwrap();
+    assert_eq!(found[0].iter().map(|near| near.row).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(found[299].iter().map(|near| near.row).collect::<Vec<_>>(), [0, 1]);
+
+    let mut broken = random(10, 4, 3);
+    broken[[6, 2]] = f32::NAN;
+    assert_eq!(
+        nearest_others(broken.view(), 2, Metric::Cosine, |_, _| true).unwrap_err(),
+        6
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn any_number_of_rows_and_neighbours(rows in 1usize..40, width in 1usize..20, k in 0usize..50, seed in 0u64..1000) {
+        let matrix = random(rows, width, seed);
+        let found = nearest_others(matrix.view(), k, Metric::Cosine, |_, _| true).unwrap();
+        assert_same(&found, &plainly(&matrix, k, Metric::Cosine, 1));
+    }
+}
+
+#[test]
+fn a_search_finds_what_neighbours_do() {
+    let matrix = random(1200, 33, 4);
+    let paths: Vec<String> = (0..1200).map(|row| format!("/none/a/{row}.jpg")).collect();
+    let labels = vec!["a".to_owned(); 1200];
+    let all = features(&paths, &labels, &matrix);
+    let queries = all.take(&[3, 1100]).unwrap();
+    for metric in [Metric::Cosine, Metric::Euclidean] {
+        let found = all.search_with(&queries, 4, metric).unwrap();
+        let others = all.neighbours_with(3, metric, |_, _| true).unwrap();
+        for (at, row) in [(0, 3), (1, 1100)] {
+            assert_eq!(found.of(at)[0], row, "itself");
+            assert_eq!(found.of(at)[1..], others.of(row));
+        }
+    }
+    let table = all.search(&queries, 2).unwrap().table();
+    assert_eq!(table.shape(), (4, 6));
+    assert!((table.column("similarity").unwrap().f64().unwrap().get(0).unwrap() - 1.0).abs() < 1e-12);
+    assert!(
+        all.search(&features(&paths[..1], &labels[..1], &random(1, 5, 5)), 2)
+            .is_err()
+    );
+}
+
+/// Two labels of two series each, clearly apart, and faults.
+#[tokio::test]
+async fn planted_faults_are_found() {
+    let (mut paths, mut labels, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    let mut noise = fastrand::Rng::with_seed(6);
+    let mut row = |centre: usize, series: usize| -> Vec<f32> {
+        let place = |at: usize| {
+            if at == centre {
+                10.0
+            } else if at == 20 + series {
+                3.0
+            } else {
+                noise.f32()
+            }
+        };
+        (0..40).map(place).collect()
+    };
+    for (centre, label) in ["Pear", "Quince", "Kiwi"].into_iter().enumerate() {
+        for series in ["r", "r2", "r3"] {
+            for frame in 0..8 {
+                paths.push(format!("/none/{label}/{series}_{frame}.jpg"));
+                labels.push(label.to_owned());
+                rows.push(row(
+                    centre,
+                    3 * centre + usize::from(series.as_bytes()[series.len() - 1] & 3),
+                ));
+            }
+        }
+    }
+    // A photo of Kiwi among the pears, a series of quinces that is called Kiwi, a copy, and something else.
+    (paths[0], labels[48 + 3]) = ("/none/Pear/r_0.jpg".to_owned(), "Pear".to_owned());
+    paths[48 + 3] = "/none/Pear/r9_3.jpg".to_owned();
+    labels[32..40].fill("Kiwi".to_owned());
+    rows[5] = rows[13].clone();
+    rows[20] = (0..40).map(|at| if at >= 30 { 9.0 } else { 0.0 }).collect();
+    let matrix = Array2::from_shape_vec((72, 40), rows.concat()).unwrap();
+    let photos = features(&paths, &labels, &matrix);
+    let issues = photos.issues(&Groups::series(&photos)).await.unwrap();
+    let of = |kind| {
+        issues
+            .all()
+            .iter()
+            .filter(|issue| issue.kind == kind)
+            .map(|issue| issue.rows.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(IssueKind::Duplicate), [[5], [13]]);
+    assert_eq!(of(IssueKind::Suspect).first().unwrap(), &[51]);
+    assert_eq!(of(IssueKind::SuspectGroup), [(32..40).collect::<Vec<_>>()]);
+    assert_eq!(of(IssueKind::Outlier), [[20]]);
+    let table = issues.table();
+    assert_eq!(
+        table.get_column_names(),
+        ["path", "label", "issue", "score", "proposal", "evidence"]
+    );
+    assert!(issues.refuse(&["leak"]).is_ok());
+    assert!(
+        issues
+            .refuse(&["duplicate"])
+            .unwrap_err()
+            .to_string()
+            .contains("issues were found: 2 duplicate")
+    );
+    assert!(
+        issues
+            .refuse(&["duplicates"])
+            .unwrap_err()
+            .to_string()
+            .contains("there is no kind of issues")
+    );
+}
+
+#[tokio::test]
+async fn odd_collections_have_an_answer() {
+    let one = |n: usize, labels: &[&str], matrix: Array2<f32>| {
+        let paths: Vec<String> = (0..n)
+            .map(|row| format!("/none/{}/{row}.jpg", labels[row % labels.len()]))
+            .collect();
+        let labels: Vec<String> = (0..n).map(|row| labels[row % labels.len()].to_owned()).collect();
+        features(&paths, &labels, &matrix)
+    };
+    for (photos, duplicates) in [
+        (one(1, &["a"], random(1, 4, 1)), 0),
+        (one(20, &["a"], random(20, 4, 1)), 0),
+        (one(20, &["a", "b"], Array2::ones((20, 4))), 20),
+        (one(20, &["a", "b"], Array2::zeros((20, 4))), 20),
+        (one(3, &["a", "b", "c"], random(3, 4, 1)), 0),
+    ] {
+        let issues = photos.issues(&Groups::series(&photos)).await.unwrap();
+        assert_eq!(issues.table().height(), duplicates, "{:?}", issues.all());
+        assert_eq!(photos.neighbours(1000).unwrap().of(0).len(), photos.len() - 1);
+    }
+    let mut broken = random(3, 4, 1);
+    broken[[1, 0]] = f32::INFINITY;
+    let broken = one(3, &["a"], broken);
+    assert!(
+        broken
+            .issues(&Groups::series(&broken))
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("row 1 has a feature")
+    );
+}
