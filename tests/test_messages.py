@@ -80,8 +80,11 @@ TABLE = [
     ("pca out", ["--out <LOCATION>"]),
     ("pca out --out new --components many", ["invalid value 'many' for '--components <K>'"]),
     ("features photos --out new --checkpoint soon", ["invalid value 'soon' for '--checkpoint <SECONDS>'"]),
-    ("check-access missing", ["there is nothing here"]),
-    ("check-acess photos", ["a similar subcommand exists: 'check-access'"]),
+    ("check photos -o new", ["holds photos, not features"]),
+    ("check pca -o new", ["holds a PCA, not features"]),
+    ("check out -o new --fail-on twins", ["invalid value 'twins' for '--fail-on <KINDS>': there are: duplicate, near duplicate"]),
+    ("check out -o new --against photos", ["holds photos, not features"]),
+    ("check-acess photos", ["'check-access'"]),
     ("features photos --output new", ["'--out'"]),
 ]
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
-use fruits_core::alike::Groups;
+use fruits_core::alike::{Groups, IssueKind};
 use fruits_core::error::{counted, printable};
 use fruits_core::figure::THRESHOLDS;
 use fruits_core::mobilenet::Precision;
@@ -193,7 +193,7 @@ struct CheckArgs {
     against: Option<String>,
     /// Exit with 1 if there are issues of these kinds: duplicate, "near duplicate", suspect, "suspect group", outlier, leak
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
-    fail_on: Vec<String>,
+    fail_on: Vec<IssueKind>,
     /// Print one line of JSON at the end, alone on standard output
     #[arg(long)]
     json: bool,
@@ -430,7 +430,7 @@ async fn check(args: CheckArgs) -> Result<()> {
     tell(format!("{}; {}", counted(features.len(), "photo"), issues.groups()));
     let counts = issues.counts();
     for (kind, count) in &counts {
-        tell(format!("{count:>6} {}", kind.as_str()));
+        tell(format!("{count:>6} {kind}"));
     }
     tell(format!("report: {}/report.html", args.out.trim_end_matches('/')));
     if args.json {

@@ -1,5 +1,8 @@
 //! What may be wrong with a collection of photos.
 
+use std::fmt;
+use std::str::FromStr;
+
 use polars::prelude::{Column, DataFrame, IntoColumn, ListBuilderTrait, ListStringChunkedBuilder};
 
 use super::duplicates;
@@ -53,6 +56,25 @@ impl IssueKind {
 
 /// Photos of another collection that a photo is compared with.
 const LEAK_CANDIDATES: usize = 5;
+
+impl fmt::Display for IssueKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for IssueKind {
+    type Err = String;
+
+    /// The kind of this name, as [`as_str`](Self::as_str) says it.
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        let all = || IssueKind::ALL.map(IssueKind::as_str).join(", ");
+        IssueKind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .ok_or_else(|| format!("there are: {}", all()))
+    }
+}
 
 /// From when on something counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -219,34 +241,20 @@ impl Issues {
     /// Fails if there are issues of one of these kinds.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if there are, or if there is no such kind.
-    pub fn refuse(&self, kinds: &[impl AsRef<str>]) -> Result<()> {
-        for name in kinds.iter().map(AsRef::as_ref) {
-            if !IssueKind::ALL.iter().any(|kind| kind.as_str() == name) {
-                let all = IssueKind::ALL.map(IssueKind::as_str).join(", ");
-                let message = format!("there is no kind of issues {name:?}; there are: {all}");
-                return Err(Error::new(ErrorKind::Invalid, Step::Input, "--fail-on", message));
-            }
+    /// [`ErrorKind::Invalid`] if there are.
+    pub fn refuse(&self, kinds: &[IssueKind]) -> Result<()> {
+        let counts = self.counts().into_iter().filter(|(kind, _)| kinds.contains(kind));
+        let found: Vec<String> = counts.map(|(kind, count)| format!("{count} {kind}")).collect();
+        if found.is_empty() {
+            return Ok(());
         }
-        let counts = self
-            .counts()
-            .into_iter()
-            .filter(|(kind, _)| kinds.iter().any(|name| name.as_ref() == kind.as_str()));
-        let found: Vec<String> = counts
-            .map(|(kind, count)| format!("{count} {}", kind.as_str()))
-            .collect();
-        match found.is_empty() {
-            true => Ok(()),
-            false => {
-                let source = &self.features.manifest().source;
-                Err(Error::new(
-                    ErrorKind::Invalid,
-                    Step::Input,
-                    source,
-                    format!("issues were found: {}", found.join(", ")),
-                ))
-            }
-        }
+        let message = format!("issues were found: {}", found.join(", "));
+        Err(Error::new(
+            ErrorKind::Invalid,
+            Step::Input,
+            &self.features.manifest().source,
+            message,
+        ))
     }
 
     /// All that was found, the kinds one after the other, of each the strongest first.

@@ -220,20 +220,15 @@ async fn planted_faults_are_found() {
         table.get_column_names(),
         ["path", "label", "issue", "score", "proposal", "evidence"]
     );
-    assert!(issues.refuse(&["leak"]).is_ok());
+    assert!(issues.refuse(&[IssueKind::Leak]).is_ok());
+    let refused = issues.refuse(&[IssueKind::Duplicate]).unwrap_err().to_string();
+    assert!(refused.contains("issues were found: 2 duplicate"), "{refused}");
+    assert_eq!("near duplicate".parse(), Ok(IssueKind::NearDuplicate));
     assert!(
-        issues
-            .refuse(&["duplicate"])
+        "twins"
+            .parse::<IssueKind>()
             .unwrap_err()
-            .to_string()
-            .contains("issues were found: 2 duplicate")
-    );
-    assert!(
-        issues
-            .refuse(&["duplicates"])
-            .unwrap_err()
-            .to_string()
-            .contains("there is no kind of issues")
+            .contains("suspect group, outlier")
     );
 }
 
