@@ -1,5 +1,6 @@
 //! What may be wrong with a collection of photos.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -178,9 +179,11 @@ impl Features {
         for (rows, levels) in duplicates::near(self, &pairs, thresholds.levels).await {
             alike(IssueKind::NearDuplicate, rows, levels);
         }
+        let photos = around.photos();
+        let silent: HashSet<usize> = photos.iter().flat_map(|finding| finding.rows.iter().copied()).collect();
         let found = [
-            (IssueKind::Suspect, around.photos()),
-            (IssueKind::SuspectGroup, around.groups(thresholds.margin)),
+            (IssueKind::Suspect, photos),
+            (IssueKind::SuspectGroup, around.groups(thresholds.margin, &silent)),
             (IssueKind::Outlier, around.outliers(thresholds.deviations)),
         ];
         for (kind, findings) in found {

@@ -1,6 +1,6 @@
 //! Photos, and groups of photos, whose nearest others say another label; and photos that are far from everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::groups::Groups;
 use super::search::{Metric, Near, Nearest, Rows};
@@ -8,7 +8,8 @@ use crate::features::Features;
 
 /// Nearest photos of a label that speak for it.
 const VOICES: usize = 3;
-/// Nearest photos of other labels that are heard.
+/// Nearest photos of the label in other groups, and of other labels, that are heard.
+const OWN: usize = 10;
 const OTHERS: usize = 20;
 /// Photos of a group that are shown as evidence.
 const EVIDENCE: usize = 3;
@@ -43,7 +44,7 @@ impl<'a> Surroundings<'a> {
         let labels = features.label_column();
         let matrix = features.matrix().view();
         let terms = Metric::Cosine.terms(matrix)?;
-        let nearest = Nearest::new(Metric::Cosine, features.len(), [VOICES, VOICES, OTHERS]);
+        let nearest = Nearest::new(Metric::Cosine, features.len(), [VOICES, OWN, OTHERS]);
         nearest.meet_each_other(&Rows::new(matrix, 0, &terms), |i, j| {
             Some(match (labels[i] == labels[j], groups.of(i) == groups.of(j)) {
                 (true, true) => SAME_GROUP,
@@ -97,25 +98,32 @@ impl<'a> Surroundings<'a> {
     }
 
     /// Groups that are more similar to photos of another label than to those of their own in other groups: by the mean, over the group's photos,
-    /// of the cosine of the nearest. Only those by at least `margin`.
-    pub fn groups(&self, margin: f64) -> Vec<Finding> {
+    /// of the cosine of the nearest. Only those by at least `margin`. Photos that are suspects themselves, `silent`, are no evidence: one that is
+    /// filed elsewhere would speak for that label in its own group.
+    pub fn groups(&self, margin: f64, silent: &HashSet<usize>) -> Vec<Finding> {
         let mut found: Vec<Finding> = self
             .groups
             .rows()
             .into_iter()
-            .filter_map(|rows| self.group(rows, margin))
+            .filter_map(|rows| self.group(rows, margin, silent))
             .collect();
         found.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.rows.cmp(&b.rows)));
         found
     }
 
-    fn group(&self, rows: Vec<usize>, margin: f64) -> Option<Finding> {
+    fn group(&self, rows: Vec<usize>, margin: f64, silent: &HashSet<usize>) -> Option<Finding> {
         let label = self.labels[*rows.first()?];
         let is_one_label = rows.iter().all(|row| self.labels[*row] == label);
         if rows.len() < VOICES || !is_one_label {
             return None;
         }
-        let first = |row: &usize| self.nearest[*row][SAME_LABEL].first().map(|near| near.score);
+        let heard = |near: &&Near| !silent.contains(&near.row);
+        let first = |row: &usize| {
+            let own = &self.nearest[*row][SAME_LABEL];
+            // If all that were kept are silent, others may be as near as the last of them.
+            let last = own.last().filter(|_| own.len() == OWN);
+            own.iter().find(heard).or(last).map(|near| near.score)
+        };
         let own = rows.iter().map(first).sum::<Option<f64>>()? / rows.len() as f64;
         // Of a label that is not among the nearest others of a photo, the farthest of these stands for it.
         let mut by_label: BTreeMap<&str, (f64, Vec<Near>)> = BTreeMap::new();
@@ -125,7 +133,7 @@ impl<'a> Surroundings<'a> {
             let last = others.last()?.score;
             floor += last;
             let mut seen: Vec<&str> = Vec::new();
-            for near in others {
+            for near in others.iter().filter(heard) {
                 let label = self.labels[near.row];
                 if !seen.contains(&label) {
                     seen.push(label);
