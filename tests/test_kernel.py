@@ -158,6 +158,11 @@ def test_completion_offers_what_is_for_people(start):
     offered = complete("photos.")
     assert offered[0] == "features(" and {"len()", "filter(", "counts()"} <= set(offered) and len(offered) < 20
     assert not {"store", "evcxr_display()", "into()", "to_owned()"} & set(offered) and not any("\u2026" in item for item in offered)
+    code = "photos.with_labels_of"
+    kernel.client.inspect(code, len(code))
+    while (reply := kernel.client.get_shell_msg(timeout=60))["msg_type"] != "inspect_reply":
+        pass
+    assert all("labelled by a table" in text and "df!" in text and "# use" not in text for text in reply["content"]["data"].values())
     assert "distances_to_label_mean()" not in complete("fruits_core::Features::")
 
 

@@ -4,7 +4,8 @@
 
 Every message is passed on as it is, but for some. What fruits_core prints of an error (see its module `notebook`) comes as the result of a
 cell, of a type of its own; it becomes an error of Jupyter's, and the reply to that cell says so, too. Cells that wait behind it are not
-run, as Jupyter wants it of kernels, so "Run All" ends there, and so do nbconvert and papermill. Completions lose what is not for people, and errors of the compiler colours that cannot be read in both themes.
+run, as Jupyter wants it of kernels, so "Run All" ends there, and so do nbconvert and papermill. Completions lose what is not for people,
+documentation what is for tests, and the compiler's errors colours that cannot be read in both themes.
 """
 
 import copy
@@ -164,6 +165,9 @@ class Relay:
             self.reply(cell)
         elif message.kind == "complete_reply":
             self.front[channel].send_multipart(message.with_content(completions(message.content, self.public)))
+        elif message.kind == "inspect_reply" and message.content.get("data"):
+            data = {kind: without_hidden_lines(text) for kind, text in message.content["data"].items()}
+            self.front[channel].send_multipart(message.with_content({**message.content, "data": data}))
         else:
             self.front[channel].send_multipart(frames)
 
@@ -200,6 +204,12 @@ def in_two_themes(line):
 def as_known(text):
     """The compiler's words, with the name that cells have for the crate."""
     return text.replace("fruits_kernel::", "fruits_core::")
+
+
+def without_hidden_lines(text):
+    """Documentation, as Markdown or HTML, without the lines of examples that are for tests only: those that begin with `# `."""
+    line = re.compile(r"(^|<code[^>]*>)[ \t]*#(?:[ \t][^\n]*)?(?:\n|$)", re.MULTILINE)
+    return re.sub(r"^```.*?^```|<pre.*?</pre>", lambda example: line.sub(r"\1", example[0]), text, flags=re.DOTALL | re.MULTILINE)
 
 
 def completions(content, public):

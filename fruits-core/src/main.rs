@@ -432,6 +432,9 @@ async fn check(args: CheckArgs) -> Result<()> {
     for (kind, count) in &counts {
         tell(format!("{count:>6} {kind}"));
     }
+    if counts.is_empty() {
+        tell("nothing was found");
+    }
     tell(format!("report: {}/report.html", args.out.trim_end_matches('/')));
     if args.json {
         let counts: serde_json::Map<String, Value> = counts

@@ -1,6 +1,7 @@
 //! Photos that are there more than once: with the same features, or as pictures that are nearly the same.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
 
 use futures::stream::{self, StreamExt};
 use image::RgbImage;
@@ -19,14 +20,19 @@ const READ_AHEAD: usize = 32;
 
 /// Rows with the same features, bit for bit: the network has seen the same pixels. In the order of their first rows.
 pub(super) fn same(features: &Features) -> Vec<Vec<usize>> {
-    let mut groups: HashMap<Vec<u32>, Vec<usize>> = HashMap::new();
-    for (row, numbers) in features.matrix().rows().into_iter().enumerate() {
-        groups
-            .entry(numbers.iter().map(|x| x.to_bits()).collect())
-            .or_default()
-            .push(row);
+    let matrix = features.matrix();
+    let bits = |row: usize| matrix.row(row).into_iter().map(|x| x.to_bits());
+    let mut groups: HashMap<u64, Vec<Vec<usize>>> = HashMap::new();
+    for row in 0..matrix.nrows() {
+        let mut hasher = DefaultHasher::new();
+        bits(row).for_each(|number| hasher.write_u32(number));
+        let of_hash = groups.entry(hasher.finish()).or_default();
+        match of_hash.iter_mut().find(|rows| bits(rows[0]).eq(bits(row))) {
+            Some(rows) => rows.push(row),
+            None => of_hash.push(vec![row]),
+        }
     }
-    let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|rows| rows.len() > 1).collect();
+    let mut groups: Vec<Vec<usize>> = groups.into_values().flatten().filter(|rows| rows.len() > 1).collect();
     groups.sort();
     groups
 }

@@ -1,6 +1,6 @@
 //! What may be wrong with a collection of photos.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -171,11 +171,15 @@ impl Features {
                 });
             }
         };
-        let firsts: Vec<Vec<usize>> = same.clone();
+        let of_same: HashMap<usize, usize> = same
+            .iter()
+            .enumerate()
+            .flat_map(|(group, rows)| rows.iter().map(move |row| (*row, group)))
+            .collect();
         same.into_iter().for_each(|rows| alike(IssueKind::Duplicate, rows, 0.0));
-        let is_same = |a: usize, b: usize| firsts.iter().any(|rows| rows.contains(&a) && rows.contains(&b));
+        let is_same = |a: &usize, b: &usize| of_same.get(a).is_some_and(|group| of_same.get(b) == Some(group));
         let mut pairs = around.pairs(thresholds.similarity);
-        pairs.retain(|(a, b)| !is_same(*a, *b));
+        pairs.retain(|(a, b)| !is_same(a, b));
         for (rows, levels) in duplicates::near(self, &pairs, thresholds.levels).await {
             alike(IssueKind::NearDuplicate, rows, levels);
         }
