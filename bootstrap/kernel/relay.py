@@ -207,9 +207,8 @@ def as_known(text):
 
 
 def without_hidden_lines(text):
-    """Documentation, as Markdown or HTML, without the lines of examples that are for tests only: those that begin with `# `."""
-    line = re.compile(r"(^|<code[^>]*>)[ \t]*#(?:[ \t][^\n]*)?(?:\n|$)", re.MULTILINE)
-    return re.sub(r"^```.*?^```|<pre.*?</pre>", lambda example: line.sub(r"\1", example[0]), text, flags=re.DOTALL | re.MULTILINE)
+    """Documentation, as text or HTML, without the lines of examples that are for tests only: those that begin with `# `, as no others do."""
+    return re.sub(r"(^|<code[^>]*>)[ \t]*#(?:[ \t][^\n]*)?(?:\n|$)", r"\1", text, flags=re.MULTILINE)
 
 
 def completions(content, public):
