@@ -48,44 +48,30 @@ impl Report {
     pub async fn new(features: &Features, pca: &Pca) -> Result<Self> {
         let sheet = features.contact_sheet(SAMPLES).await;
         let (scree, explorer) = (pca.scree()?, pca.explore(features).await?);
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    title { "Fruits: " (features.manifest().source) }
-                    style { (PreEscaped(STYLE)) }
+        Ok(Self::page(
+            features,
+            "Image features and PCA",
+            html! {
+                (summary(features, pca))
+                section {
+                    h2 { "How many components?" }
+                    figure { (PreEscaped(scree.svg())) }
+                    (thresholds(pca))
                 }
-                body {
-                    header {
-                        h1 { "Image features and PCA" }
-                        p { code { (features.manifest().source) } }
-                    }
-                    (summary(features, pca))
-                    section {
-                        h2 { "How many components?" }
-                        figure { (PreEscaped(scree.svg())) }
-                        (thresholds(pca))
-                    }
-                    section {
-                        h2 { "The photos along the components" }
-                        p.note { "Point at a photo to see it. The legend hides labels; the wheel zooms; dragging moves, or turns in space." }
-                        figure { (PreEscaped(explorer.frame())) }
-                    }
-                    section {
-                        h2 { "Labels" }
-                        (PreEscaped(sheet.html()))
-                    }
-                    (failures(features))
-                    (notes(features))
-                    (provenance(features))
+                section {
+                    h2 { "The photos along the components" }
+                    p.note { "Point at a photo to see it. The legend hides labels; the wheel zooms; dragging moves, or turns in space." }
+                    figure { (PreEscaped(explorer.frame())) }
                 }
-            }
-        };
-        Ok(Report {
-            html: page.into_string(),
-        })
+                section {
+                    h2 { "Labels" }
+                    (PreEscaped(sheet.html()))
+                }
+                (failures(features))
+                (notes(features))
+                (provenance(features))
+            },
+        ))
     }
 
     /// A page about what may be wrong with photos: how many issues there are of each kind, and up to 200 of each with the photos that speak for
@@ -93,26 +79,37 @@ impl Report {
     pub async fn of_issues(issues: &Issues) -> Self {
         let features = issues.features();
         let sheet = issues.contact_sheet(ISSUES_SHOWN).await;
+        Self::page(
+            features,
+            "What may be wrong",
+            html! {
+                section.tiles {
+                    (tile(&features.len().to_string(), "photos"))
+                    @for (kind, count) in issues.counts() { (tile(&count.to_string(), kind.as_str())) }
+                }
+                p.note { (issues.groups()) ". Photos of one group are expected to be alike." }
+                section { (PreEscaped(sheet.html())) }
+            },
+        )
+    }
+
+    fn page(features: &Features, title: &str, body: Markup) -> Self {
+        let source = &features.manifest().source;
         let page = html! {
             (DOCTYPE)
             html lang="en" {
                 head {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
-                    title { "Fruits: " (features.manifest().source) }
+                    title { "Fruits: " (source) }
                     style { (PreEscaped(STYLE)) }
                 }
                 body {
                     header {
-                        h1 { "What may be wrong" }
-                        p { code { (features.manifest().source) } }
+                        h1 { (title) }
+                        p { code { (source) } }
                     }
-                    section.tiles {
-                        (tile(&features.len().to_string(), "photos"))
-                        @for (kind, count) in issues.counts() { (tile(&count.to_string(), kind.as_str())) }
-                    }
-                    p.note { (issues.groups()) ". Photos of one group are expected to be alike." }
-                    section { (PreEscaped(sheet.html())) }
+                    (body)
                 }
             }
         };
