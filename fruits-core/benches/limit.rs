@@ -1,4 +1,4 @@
-//! What the processor could do at most: fused multiply-adds that never leave the registers.
+//! What the machine could do at most: fused multiply-adds that never leave the registers, and bytes from memory.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,22 @@ pub fn multiply_adds(threads: usize) -> f64 {
             .collect::<Vec<f64>>()
     });
     rates.into_iter().sum()
+}
+
+/// Bytes a second that all threads together read of numbers that no cache holds.
+#[allow(dead_code)] // Not every benchmark asks.
+pub fn bandwidth(numbers: &[f32]) -> f64 {
+    use rayon::prelude::*;
+    let start = Instant::now();
+    let sum: u32 = numbers
+        .par_chunks(1 << 18)
+        .map(|some| {
+            some.iter()
+                .fold(0_u32, |sum, number| sum.wrapping_add(number.to_bits()))
+        })
+        .reduce(|| 0, u32::wrapping_add);
+    std::hint::black_box(sum);
+    size_of_val(numbers) as f64 / start.elapsed().as_secs_f64()
 }
 
 /// Multiply-adds a second of this thread, with the widest vectors that the processor has.

@@ -191,6 +191,14 @@ struct CheckArgs {
     /// Look also for what of the photos is in these: a location that `fruits features` wrote, such as of the photos for training
     #[arg(long, value_name = "FEATURES")]
     against: Option<String>,
+    /// Photos that are not independent of each other: series (names that differ in their numbers only, as those of a video's frames), folders,
+    /// photos (each by itself), found (chains of near duplicates), pattern:REGEX (paths in which it matches the same), or a FILE, CSV or
+    /// Parquet with the columns path and group
+    #[arg(long, value_name = "RULE", default_value = "series")]
+    groups: String,
+    /// Take labels that differ in a number at their end for one, such as Apple Golden 1 and Apple Golden 2
+    #[arg(long)]
+    varieties: bool,
     /// Exit with 1 if there are issues of these kinds: duplicate, "near duplicate", suspect, "suspect group", outlier, leak
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     fail_on: Vec<IssueKind>,
@@ -421,8 +429,13 @@ async fn report(args: ReportArgs) -> Result<()> {
 }
 
 async fn check(args: CheckArgs) -> Result<()> {
-    let features = Features::read(&args.features).await?;
-    let mut issues = features.issues(&Groups::series(&features)).await?;
+    let mut features = Features::read(&args.features).await?;
+    if args.varieties {
+        features = features.varieties();
+    }
+    let mut issues = features
+        .issues(&Groups::by_rule(&features, &args.groups).await?)
+        .await?;
     if let Some(against) = &args.against {
         issues = issues.against(&Features::read(against).await?).await?;
     }

@@ -43,10 +43,7 @@ pub(super) fn same(features: &Features) -> Vec<Vec<usize>> {
 /// to two of these pixels against each other, whatever is least. Photos that cannot be read are in no group.
 pub(super) async fn near(features: &Features, pairs: &[(usize, usize)], levels: f64) -> Vec<(Vec<usize>, f64)> {
     let pictures = pictures(features, pairs.iter().flat_map(|(a, b)| [*a, *b]).collect()).await;
-    let difference = |&(a, b): &(usize, usize)| {
-        let (a, b) = (pictures.get(&a)?, pictures.get(&b)?);
-        Some(difference(a, b)).filter(|difference| *difference <= levels)
-    };
+    let difference = |pair: &(usize, usize)| at_most(levels, &pictures, pair);
     let mut alike: Vec<(f64, (usize, usize))> = pairs
         .par_iter()
         .filter_map(|pair| Some((difference(pair)?, *pair)))
@@ -81,6 +78,21 @@ pub(super) async fn near(features: &Features, pairs: &[(usize, usize)], levels: 
     groups.iter_mut().for_each(|(rows, _)| rows.sort_unstable());
     groups.sort_by(|(a, _), (b, _)| a.cmp(b));
     groups
+}
+
+/// Of pairs of rows, those whose pictures are nearly the same, as [`near`] compares them, or whose features are the same.
+pub(super) async fn alike(features: &Features, pairs: &[(usize, usize)], levels: f64) -> Vec<(usize, usize)> {
+    let pictures = pictures(features, pairs.iter().flat_map(|(a, b)| [*a, *b]).collect()).await;
+    let matrix = features.matrix();
+    let is_alike =
+        |pair: &&(usize, usize)| matrix.row(pair.0) == matrix.row(pair.1) || at_most(levels, &pictures, pair).is_some();
+    pairs.par_iter().filter(is_alike).copied().collect()
+}
+
+/// By how much two rows' pictures differ, if both could be read and it is not too much.
+fn at_most(levels: f64, pictures: &HashMap<usize, RgbImage>, (a, b): &(usize, usize)) -> Option<f64> {
+    let difference = difference(pictures.get(a)?, pictures.get(b)?);
+    (difference <= levels).then_some(difference)
 }
 
 /// Of pairs of rows of two tables, those whose pictures are nearly the same, as [`near`] compares them, and by how many levels they differ; 0 if

@@ -1,10 +1,22 @@
 //! Photos that are not independent of each other, such as the frames of one video.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use polars::prelude::{DataFrame, DataType};
+use regex::Regex;
+
+use super::duplicates;
+use super::issues::Thresholds;
+use super::neighbours::not_finite;
+use super::search::{self, Metric};
+use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
+use crate::table::read_table;
+
+/// Photos that are compared with each, to find chains.
+const CHAIN_CANDIDATES: usize = 10;
 
 /// Which photos belong together. Rows are those of the features that it was made of.
 ///
@@ -31,6 +43,156 @@ impl Groups {
     pub fn series(features: &Features) -> Self {
         let names = features.path_column().into_iter().map(series_of).collect::<Vec<_>>();
         Self::named(names, "of photos whose names differ in their numbers only")
+    }
+
+    /// Photos of one folder: pieces of fruit, where varieties are numbered (`Apple Golden 1`, `Apple Golden 2`). Folders are told apart as by
+    /// [`series`](Self::series).
+    pub fn folders(features: &Features) -> Self {
+        let folder = |path| folder_and_name(path).0.to_owned();
+        Self::named(
+            features.path_column().into_iter().map(folder).collect(),
+            "of photos in folders of one name",
+        )
+    }
+
+    /// Every photo by itself: all are independent of each other.
+    pub fn photos(features: &Features) -> Self {
+        let paths = features.path_column().into_iter().map(str::to_owned).collect();
+        Self::named(paths, "of a photo each")
+    }
+
+    /// Photos in whose paths a [regular expression](regex) matches the same: what its groups `(…)` match, or, without any, all of it. Photos in
+    /// whose paths it matches nothing are by themselves.
+    ///
+    /// ```no_run
+    /// # fn example(features: fruits_core::Features) -> fruits_core::Result<()> {
+    /// use fruits_core::Groups;
+    ///
+    /// let by_tray = Groups::by_pattern(&features, r"tray-(\d+)")?; // tray-7-kiwi-03.jpg
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if it is no regular expression, or matches nothing in any path.
+    pub fn by_pattern(features: &Features, pattern: &str) -> Result<Self> {
+        let regex = Regex::new(pattern).map_err(|error| Error::from_source(Step::Input, pattern, error))?;
+        let mut alone = 0;
+        let name = |path: &str| match regex.captures(path) {
+            Some(found) if found.len() > 1 => {
+                let parts = found.iter().skip(1).map(|part| part.map_or("", |part| part.as_str()));
+                parts.collect::<Vec<_>>().join("/")
+            }
+            Some(found) => found[0].to_owned(),
+            None => {
+                alone += 1;
+                path.to_owned()
+            }
+        };
+        let paths = features.path_column();
+        let names: Vec<String> = paths.iter().copied().map(name).collect();
+        if alone == names.len() && alone > 0 {
+            return Err(invalid(
+                pattern,
+                format!("it matches no path; they are like {:?}", paths[0]),
+            ));
+        }
+        let alone = match alone {
+            0 => String::new(),
+            1 => ", one photo by itself".to_owned(),
+            _ => format!(", {alone} photos by themselves"),
+        };
+        Ok(Self::named(
+            names,
+            &format!("of photos whose paths have the same {pattern}{alone}"),
+        ))
+    }
+
+    /// Photos that have the same value in the column `group` of a table, such as [`read_table`](crate::read_table) reads from a CSV file. A path
+    /// in its column `path` is one as in the features, or one below the location of the photos.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the table has no such columns, or no group for a photo.
+    pub fn of_table(features: &Features, table: &DataFrame) -> Result<Self> {
+        let text = |name: &str| {
+            let column = table.column(name).and_then(|column| column.cast(&DataType::String));
+            column.map_err(|error| invalid("groups", format!("the table needs the columns path and group: {error}")))
+        };
+        let (paths, groups) = (text("path")?, text("group")?);
+        let (Ok(paths), Ok(groups)) = (paths.str(), groups.str()) else {
+            return Err(invalid("groups", "the columns path and group are not text".to_owned()));
+        };
+        let pairs = paths.iter().zip(groups.iter());
+        let of: HashMap<&str, &str> = pairs.filter_map(|(path, group)| Some((path?, group?))).collect();
+        let name = |(path, short): (&str, &str)| {
+            let group = of.get(path).or_else(|| of.get(short));
+            let missing = || invalid("groups", format!("the table has no group for {short:?}"));
+            group.map(|group| (*group).to_owned()).ok_or_else(missing)
+        };
+        let both = features.path_column().into_iter().zip(features.short_paths());
+        Ok(Self::named(
+            both.map(name).collect::<Result<_>>()?,
+            "of photos that a table puts together",
+        ))
+    }
+
+    /// Photos between which there is a chain of near duplicates: each is nearly the same picture as the next, as
+    /// [`IssueKind::NearDuplicate`](super::IssueKind::NearDuplicate) has it. Photos are read where they lie.
+    ///
+    /// Frames of a slow video become one group; where frames differ by more than [`Thresholds::levels`], it falls apart.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if a feature is not a finite number.
+    pub async fn found(features: &Features, thresholds: Thresholds) -> Result<Self> {
+        let near = search::others(features.matrix().view(), CHAIN_CANDIDATES, Metric::Cosine, |_, _| true);
+        let near = near.map_err(|row| not_finite(features, row))?;
+        let of_row = |(row, near): (usize, &'_ Vec<search::Near>)| {
+            let alike = near.iter().filter(|near| near.score >= thresholds.similarity);
+            alike
+                .map(|near| (row.min(near.row), row.max(near.row)))
+                .collect::<Vec<_>>()
+        };
+        let mut pairs: Vec<(usize, usize)> = near.iter().enumerate().flat_map(of_row).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        // The first row of a chain stands for it.
+        let mut first: Vec<usize> = (0..features.len()).collect();
+        fn find(first: &[usize], mut row: usize) -> usize {
+            while first[row] != row {
+                row = first[row];
+            }
+            row
+        }
+        for (a, b) in duplicates::alike(features, &pairs, thresholds.levels).await {
+            let (a, b) = (find(&first, a), find(&first, b));
+            first[a.max(b)] = a.min(b);
+        }
+        let paths = features.path_column();
+        let names = (0..features.len()).map(|row| paths[find(&first, row)].to_owned());
+        Ok(Self::named(names.collect(), "of chains of nearly the same pictures"))
+    }
+
+    /// Groups by a rule as the commands take it: `series`, `folders`, `photos`, `found`, `pattern:REGEX`, or the location of a table with the
+    /// columns `path` and `group`.
+    ///
+    /// # Errors
+    /// As the functions of these names; of a table as [`read_table`] and [`of_table`](Self::of_table).
+    pub async fn by_rule(features: &Features, rule: &str) -> Result<Self> {
+        match rule.strip_prefix("pattern:") {
+            Some(pattern) => Self::by_pattern(features, pattern),
+            None => match rule {
+                "series" => Ok(Self::series(features)),
+                "folders" => Ok(Self::folders(features)),
+                "photos" => Ok(Self::photos(features)),
+                "found" => Self::found(features, Thresholds::default()).await,
+                table if table.contains(['.', '/']) => Self::of_table(features, &read_table(table).await?),
+                other => Err(invalid(
+                    other,
+                    "no such groups; there are: series, folders, photos, found, pattern:REGEX, or a FILE with the columns path and group"
+                        .to_owned(),
+                )),
+            },
+        }
     }
 
     /// Groups by name, one for each row; `rule` says of what, for people.
@@ -79,14 +241,22 @@ impl fmt::Display for Groups {
 
 /// `…/Kiwi/r_35_100.jpg` is of `Kiwi/r`.
 fn series_of(path: &str) -> String {
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let folder = folder.rsplit('/').next().unwrap_or_default();
+    let (folder, name) = folder_and_name(path);
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let words = stem.split(['_', '-', '.', ' ']);
     let words: Vec<&str> = words
         .filter(|word| !word.bytes().all(|byte| byte.is_ascii_digit()))
         .collect();
     format!("{folder}/{}", words.join("_"))
+}
+
+fn folder_and_name(path: &str) -> (&str, &str) {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    (folder.rsplit('/').next().unwrap_or_default(), name)
+}
+
+fn invalid(about: &str, message: String) -> Error {
+    Error::new(ErrorKind::Invalid, Step::Input, about, message)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Which photos are alike: groups that belong together, neighbours, and what may be wrong with a collection.
 
 mod duplicates;
+mod exact;
 mod groups;
 mod issues;
 mod neighbours;
@@ -13,4 +14,4 @@ mod tests;
 pub use groups::Groups;
 pub use issues::{Issue, IssueKind, Issues, Thresholds};
 pub use neighbours::Neighbours;
-pub use search::Metric;
+pub use search::{Metric, Near, nearest, nearest_others};

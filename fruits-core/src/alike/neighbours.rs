@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 use polars::prelude::{Column, DataFrame, IdxCa};
 
-use super::search::{Metric, Near, Nearest, Rows};
+use super::search::{self, Metric, Near, Nearest, Rows};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::{self, Features, Manifest};
 use crate::store;
@@ -49,7 +49,7 @@ impl Features {
         metric: Metric,
         may: impl Fn(usize, usize) -> bool + Sync,
     ) -> Result<Neighbours> {
-        let nearest = nearest_others(self.matrix().view(), k, metric, may).map_err(|row| not_finite(self, row))?;
+        let nearest = search::others(self.matrix().view(), k, metric, may).map_err(|row| not_finite(self, row))?;
         Ok(Neighbours {
             queries: self.clone(),
             found: self.clone(),
@@ -72,20 +72,19 @@ impl Features {
     /// As [`search`](Self::search).
     pub fn search_with(&self, queries: &Features, k: usize, metric: Metric) -> Result<Neighbours> {
         check_width(queries, self.matrix().ncols())?;
-        let own = metric
-            .terms(self.matrix().view())
-            .map_err(|row| not_finite(self, row))?;
-        let others = metric
+        let terms = metric
             .terms(queries.matrix().view())
             .map_err(|row| not_finite(queries, row))?;
         let nearest = Nearest::new(metric, queries.len(), [k]);
-        let rows = Rows::new(self.matrix().view(), 0, &own);
-        nearest.meet(&Rows::new(queries.matrix().view(), 0, &others), &rows, |_, _| Some(0));
+        let wanted = Rows::new(queries.matrix().view(), 0, &terms);
+        nearest
+            .meet(&wanted, self.matrix().view(), 0)
+            .map_err(|row| not_finite(self, row))?;
         Ok(Neighbours {
             queries: queries.clone(),
             found: self.clone(),
             metric,
-            nearest: of_one_kind(nearest).into(),
+            nearest: nearest.of_one_kind().into(),
         })
     }
 }
@@ -119,14 +118,13 @@ impl Neighbours {
         let mut first = 0;
         for part in &manifest.parts {
             let matrix = features::read_part(&*store, part, width).await?;
-            let terms = metric.terms(matrix.view()).map_err(|row| {
+            nearest.meet(&wanted, matrix.view(), first).map_err(|row| {
                 let message = format!("row {row} has a feature that is not a finite number");
                 Error::new(ErrorKind::Invalid, Step::Input, store.uri(&part.file), message)
             })?;
-            nearest.meet(&wanted, &Rows::new(matrix.view(), first, &terms), |_, _| Some(0));
             first += part.rows;
         }
-        let mut nearest = of_one_kind(nearest);
+        let mut nearest = nearest.of_one_kind();
 
         // The rows that were found, and what they are called.
         let mut rows: Vec<usize> = nearest.iter().flatten().map(|near| near.row).collect();
@@ -171,23 +169,6 @@ fn check_width(queries: &Features, wanted: usize) -> Result<()> {
     }
     let message = format!("{width} features a photo, not {wanted}");
     Err(Error::new(ErrorKind::Invalid, Step::Input, "queries", message))
-}
-
-/// Of each row of a matrix the nearest others.
-pub(super) fn nearest_others(
-    matrix: ArrayView2<f32>,
-    k: usize,
-    metric: Metric,
-    may: impl Fn(usize, usize) -> bool + Sync,
-) -> std::result::Result<Vec<Vec<Near>>, usize> {
-    let terms = metric.terms(matrix)?;
-    let nearest = Nearest::new(metric, matrix.nrows(), [k]);
-    nearest.meet_each_other(&Rows::new(matrix.view(), 0, &terms), |i, j| may(i, j).then_some(0));
-    Ok(of_one_kind(nearest))
-}
-
-fn of_one_kind(nearest: Nearest<1>) -> Vec<Vec<Near>> {
-    nearest.finish().into_iter().map(|[nearest]| nearest).collect()
 }
 
 pub(super) fn not_finite(features: &Features, row: usize) -> Error {

@@ -8,15 +8,17 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, s};
 use rayon::prelude::*;
 
-use super::product::{self, Kernel};
+use super::exact::{distance, dot};
+use super::product::{self, Memory, Pass};
+use crate::error::{Error, ErrorKind, Result, Step};
 
-/// Rows that are multiplied with queries while they are in the caches that all cores share.
+/// Rows of a block: as many as are multiplied with many queries while they are in the caches that all cores share; for a few queries, as many
+/// as stay in a core's own.
 const BLOCK: usize = 1024;
-/// Queries that stay in a core's own cache.
-const QUERIES: usize = 48;
+const SMALL_BLOCK: usize = 64;
 /// Squared lengths with which `f32` neither overflows nor loses digits.
 const ORDINARY: Range<f64> = 1e-24..1e24;
 
@@ -30,10 +32,74 @@ pub enum Metric {
     Euclidean,
 }
 
-/// A row, and how near it is: larger is nearer. The cosine, or the squared Euclidean distance, negated.
+/// The `k` rows of a matrix that are nearest to each of some queries, the nearest first: of features, of projections, of whatever has one
+/// number a column. Exact, as [`Features::search`](crate::Features::search) is.
+///
+/// ```
+/// use fruits_core::alike::{Metric, nearest};
+/// use fruits_core::ndarray::array;
+///
+/// let rows = array![[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]];
+/// let found = nearest(array![[2.0, 0.1]].view(), rows.view(), 2, Metric::Cosine)?;
+/// assert_eq!([found[0][0].row, found[0][1].row], [0, 2]);
+/// # Ok::<(), fruits_core::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the matrices have not the same columns, or a number is not finite.
+pub fn nearest(queries: ArrayView2<f32>, rows: ArrayView2<f32>, k: usize, metric: Metric) -> Result<Vec<Vec<Near>>> {
+    let (queries, rows) = (queries.as_standard_layout(), rows.as_standard_layout());
+    let (wanted, width) = (rows.ncols(), queries.ncols());
+    if width != wanted || width == 0 {
+        return Err(invalid("queries", format!("{width} columns, the rows have {wanted}")));
+    }
+    let terms = metric.terms(queries.view()).map_err(|row| not_finite("queries", row))?;
+    let nearest = Nearest::new(metric, queries.nrows(), [k]);
+    nearest
+        .meet(&Rows::new(queries.view(), 0, &terms), rows.view(), 0)
+        .map_err(|row| not_finite("rows", row))?;
+    Ok(nearest.of_one_kind())
+}
+
+/// Of each row of a matrix, the `k` others that are nearest to it, as [`nearest`] finds them.
+///
+/// # Errors
+/// As [`nearest`].
+pub fn nearest_others(matrix: ArrayView2<f32>, k: usize, metric: Metric) -> Result<Vec<Vec<Near>>> {
+    if matrix.ncols() == 0 {
+        return Err(invalid("rows", "no columns".to_owned()));
+    }
+    let matrix = matrix.as_standard_layout();
+    others(matrix.view(), k, metric, |_, _| true).map_err(|row| not_finite("rows", row))
+}
+
+/// Of each row of a matrix, the nearest others that may be. Fails with the number of a row that has a number that is not finite.
+pub(super) fn others(
+    matrix: ArrayView2<f32>,
+    k: usize,
+    metric: Metric,
+    may: impl Fn(usize, usize) -> bool + Sync,
+) -> std::result::Result<Vec<Vec<Near>>, usize> {
+    let terms = metric.terms(matrix)?;
+    let nearest = Nearest::new(metric, matrix.nrows(), [k]);
+    nearest.meet_each_other(&Rows::new(matrix.view(), 0, &terms), |i, j| may(i, j).then_some(0));
+    Ok(nearest.of_one_kind())
+}
+
+fn invalid(name: &str, message: String) -> Error {
+    Error::new(ErrorKind::Invalid, Step::Input, name, message)
+}
+
+fn not_finite(name: &str, row: usize) -> Error {
+    invalid(name, format!("row {row} has a number that is not finite"))
+}
+
+/// A row that was found.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Near {
+pub struct Near {
+    /// Its number.
     pub row: usize,
+    /// How near it is, larger is nearer: the cosine, or the squared Euclidean distance, negated.
     pub score: f64,
 }
 
@@ -96,7 +162,8 @@ impl Best {
 
 /// Rows of features, and what the passes need of them beside.
 pub(super) struct Rows<'a> {
-    matrix: ArrayView2<'a, f32>,
+    numbers: &'a [f32],
+    width: usize,
     /// Number of the first row among all.
     first: usize,
     terms: &'a [Term],
@@ -114,28 +181,24 @@ pub(super) struct Term {
 
 impl Metric {
     /// The terms of rows; nothing if a number of a row is not finite, but its number.
-    pub(super) fn terms(self, matrix: ArrayView2<f32>) -> Result<Vec<Term>, usize> {
-        let term = |row: usize| {
-            let numbers = slice(&matrix, row);
-            let square = dot(numbers, numbers);
-            let (factor, offset) = match self {
-                Metric::Cosine if square == 0.0 => (0.0, 0.0),
-                Metric::Cosine => ((1.0 / square.sqrt()) as f32, 0.0),
-                Metric::Euclidean => (std::f32::consts::SQRT_2, -square as f32),
-            };
-            // What is not a number is never less than a limit.
-            let factor = if square == 0.0 || ORDINARY.contains(&square) {
-                factor
-            } else {
-                f32::NAN
-            };
-            if square.is_finite() {
-                Ok(Term { square, factor, offset })
-            } else {
-                Err(row)
-            }
+    pub(super) fn terms(self, matrix: ArrayView2<f32>) -> std::result::Result<Vec<Term>, usize> {
+        let rows = slice(matrix).par_chunks_exact(matrix.ncols());
+        rows.enumerate()
+            .map(|(row, numbers)| self.term(numbers).ok_or(row))
+            .collect()
+    }
+
+    fn term(self, numbers: &[f32]) -> Option<Term> {
+        let square = dot(numbers, numbers);
+        let (factor, offset) = match self {
+            Metric::Cosine if square == 0.0 => (0.0, 0.0),
+            Metric::Cosine => ((1.0 / square.sqrt()) as f32, 0.0),
+            Metric::Euclidean => (std::f32::consts::SQRT_2, -square as f32),
         };
-        (0..matrix.nrows()).into_par_iter().map(term).collect()
+        // What is not a number is never less than a limit.
+        let is_ordinary = square == 0.0 || ORDINARY.contains(&square);
+        let factor = if is_ordinary { factor } else { f32::NAN };
+        square.is_finite().then_some(Term { square, factor, offset })
     }
 
     /// The exact score of two rows.
@@ -148,8 +211,8 @@ impl Metric {
     }
 
     /// How much the first pass' score may differ from the exact one.
-    fn slack(self, depth: usize, largest: f64) -> f64 {
-        let error = product::error(depth);
+    fn slack(self, pass: Pass, depth: usize, largest: f64) -> f64 {
+        let error = pass.error(depth);
         match self {
             Metric::Cosine => error,
             Metric::Euclidean => error * 2.0 * largest,
@@ -158,31 +221,40 @@ impl Metric {
 }
 
 impl<'a> Rows<'a> {
+    /// Rows that lie one behind the other, and their terms.
     pub fn new(matrix: ArrayView2<'a, f32>, first: usize, terms: &'a [Term]) -> Self {
-        Rows { matrix, first, terms }
+        Rows {
+            numbers: slice(matrix),
+            width: matrix.ncols(),
+            first,
+            terms,
+        }
     }
 
     fn len(&self) -> usize {
         self.terms.len()
     }
 
-    fn row(&self, row: usize) -> &[f32] {
-        slice(&self.matrix, row)
-    }
-
     fn exact(&self, row: usize) -> (&[f32], Term) {
-        (self.row(row), self.terms[row])
+        (&self.numbers[row * self.width..][..self.width], self.terms[row])
     }
 
     fn largest(&self) -> f64 {
         self.terms.iter().map(|term| term.square).fold(0.0, f64::max)
     }
 
-    fn blocks(&self) -> Vec<Range<usize>> {
-        (0..self.len())
-            .step_by(BLOCK)
-            .map(|first| first..(first + BLOCK).min(self.len()))
-            .collect()
+    /// Some of the rows.
+    fn some(&self, rows: Range<usize>) -> Self {
+        Rows {
+            numbers: &self.numbers[rows.start * self.width..rows.end * self.width],
+            width: self.width,
+            first: self.first + rows.start,
+            terms: &self.terms[rows],
+        }
+    }
+
+    fn blocks(&self) -> Vec<Rows<'a>> {
+        blocks(self.len(), BLOCK).map(|rows| self.some(rows)).collect()
     }
 }
 
@@ -190,152 +262,169 @@ impl<'a> Rows<'a> {
 pub(super) struct Nearest<const R: usize> {
     metric: Metric,
     /// Of queries, a block each.
-    best: Vec<Mutex<Vec<Met<R>>>>,
+    best: Vec<Mutex<Vec<[Best; R]>>>,
 }
 
-/// The nearest rows of each kind that one query has met.
-#[derive(Clone)]
-struct Met<const R: usize> {
-    best: [Best; R],
-    /// What the first pass says of a row that is not near enough, of each kind, and of any.
-    limits: [f32; R],
-    least: f32,
+/// What the queries of a block meet.
+struct Meeting<const R: usize> {
+    metric: Metric,
+    slack: f64,
+    of: Vec<[Candidates; R]>,
+    /// Of each query, what the first pass says of a row that is not near enough, of whatever kind.
+    limits: Vec<f32>,
 }
 
-impl<const R: usize> Met<R> {
-    fn new(best: [Best; R], slack: f64) -> Self {
-        let limits = [f32::NEG_INFINITY; R];
-        let mut met = Met {
-            best,
-            limits,
-            least: f32::NEG_INFINITY,
+/// Rows that may be among the nearest of a query.
+struct Candidates {
+    k: usize,
+    /// Nearer than this are `k` rows that were met elsewhere.
+    floor: f64,
+    /// What the first pass says of a row that is not near enough.
+    limit: f32,
+    rows: Vec<(f32, usize)>,
+    /// How many are kept until the limit is set anew.
+    room: usize,
+}
+
+impl Candidates {
+    fn new(best: &Best, slack: f64) -> Self {
+        let floor = best.limit();
+        Candidates {
+            k: best.k,
+            floor,
+            limit: below(floor - slack),
+            rows: Vec::new(),
+            room: 2 * best.k.min(BLOCK) + 8,
+        }
+    }
+
+    /// Takes one that is not below the limit.
+    fn push(&mut self, row: usize, score: f32, slack: f64) {
+        self.rows.push((score, row));
+        if self.rows.len() < self.room || self.rows.len() <= self.k || self.k == 0 {
+            return;
+        }
+        let (_, (last, _), _) = self
+            .rows
+            .select_nth_unstable_by(self.k - 1, |(a, _), (b, _)| b.total_cmp(a));
+        // The last of the nearest may be nearer than it seems, and one that is beyond it less.
+        self.limit = self.limit.max(below(f64::from(*last) - 2.0 * slack));
+        self.rows.retain(|(score, _)| !is_below(*score, self.limit));
+        self.room = self.room.max(2 * self.rows.len());
+    }
+}
+
+impl<const R: usize> Meeting<R> {
+    fn may(&self, query: usize, kind: usize, score: f32) -> bool {
+        !is_below(score, self.of[query][kind].limit)
+    }
+
+    /// Takes a row that may be among the nearest.
+    fn take(&mut self, query: usize, kind: usize, (row, score): (usize, f32), exact: impl Fn() -> f64) {
+        // What is not a number says nothing.
+        let score = if score.is_nan() { exact() as f32 } else { score };
+        self.of[query][kind].push(row, score, self.slack);
+        self.limits[query] = least(&self.of[query]);
+    }
+
+    /// The nearest of what was met.
+    fn finish(self, queries: &Rows, rows: &Rows) -> Vec<[Best; R]> {
+        let nearest = |(query, candidates): (usize, [Candidates; R])| {
+            candidates.map(|candidates| {
+                let mut best = Best::new(candidates.k, candidates.floor);
+                for (_, row) in candidates.rows {
+                    let score = self.metric.score(queries.exact(query), rows.exact(row));
+                    let row = rows.first + row;
+                    best.offer(Near { row, score });
+                }
+                best
+            })
         };
-        (0..R).for_each(|kind| met.set_limit(kind, slack));
-        met
+        self.of.into_iter().enumerate().map(nearest).collect()
     }
+}
 
-    fn set_limit(&mut self, kind: usize, slack: f64) {
-        self.limits[kind] = below(self.best[kind].limit() - slack);
-        self.least = self.limits.into_iter().fold(f32::INFINITY, f32::min);
-    }
-
-    /// Whether a row may be among the nearest. What is not a number, may.
-    fn may(&self, kind: usize, score: f32) -> bool {
-        !is_below(score, self.limits[kind])
-    }
-
-    fn offer(&mut self, kind: usize, near: Near, slack: f64) {
-        self.best[kind].offer(near);
-        self.set_limit(kind, slack);
-    }
+fn least<const R: usize>(candidates: &[Candidates; R]) -> f32 {
+    candidates.iter().map(|each| each.limit).fold(f32::INFINITY, f32::min)
 }
 
 impl<const R: usize> Nearest<R> {
     /// Room for so many nearest rows of each kind.
     pub fn new(metric: Metric, queries: usize, k: [usize; R]) -> Self {
-        let blocks = (0..queries).step_by(BLOCK).map(|first| (queries - first).min(BLOCK));
-        let empty = Met::new(k.map(|k| Best::new(k, f64::NEG_INFINITY)), 0.0);
-        let best = blocks.map(|count| Mutex::new(vec![empty.clone(); count])).collect();
-        Nearest { metric, best }
+        let empty = k.map(|k| Best::new(k, f64::NEG_INFINITY));
+        let room = blocks(queries, BLOCK).map(|queries| Mutex::new(vec![empty.clone(); queries.len()]));
+        Nearest {
+            metric,
+            best: room.collect(),
+        }
     }
 
-    /// Compares queries with rows. `kind` says of a query and a row, by their numbers, of what kind of neighbours they are, if of any.
-    pub fn meet(&self, queries: &Rows, rows: &Rows, kind: impl Fn(usize, usize) -> Option<usize> + Sync) {
-        let slack = self
-            .metric
-            .slack(rows.matrix.ncols(), rows.largest().max(queries.largest()));
-        rows.blocks().into_par_iter().for_each(|some_rows| {
-            for (block, some_queries) in queries.blocks().into_iter().enumerate() {
-                let mut met = self.begin(block, slack);
-                pairs(
-                    queries,
-                    some_queries.clone(),
-                    rows,
-                    some_rows.clone(),
-                    |query, row, score| {
-                        let met = &mut met[query - some_queries.start];
-                        if !is_below(score, met.least)
-                            && let Some(kind) = kind(queries.first + query, rows.first + row)
-                            && met.may(kind, score)
-                        {
-                            let score = self.metric.score(queries.exact(query), rows.exact(row));
-                            met.offer(
-                                kind,
-                                Near {
-                                    row: rows.first + row,
-                                    score,
-                                },
-                                slack,
-                            );
-                        }
-                    },
-                );
-                self.end(block, met);
-            }
-        });
-    }
-
-    /// Compares rows with each other, each pair once. `kind` is as in [`meet`](Self::meet), and the same for both of a pair.
+    /// Compares rows with each other, each pair once. `kind` says of two rows, by their numbers, of what kind of neighbours they are, if of
+    /// any; the same for both orders.
     pub fn meet_each_other(&self, rows: &Rows, kind: impl Fn(usize, usize) -> Option<usize> + Sync) {
-        let slack = self.metric.slack(rows.matrix.ncols(), rows.largest());
+        let pass = Pass::for_queries(rows.len());
+        let slack = self.metric.slack(pass, rows.width, rows.largest());
         let blocks = rows.blocks();
         let of_blocks: Vec<(usize, usize)> = (0..blocks.len()).flat_map(|b| (0..=b).map(move |a| (a, b))).collect();
-        of_blocks.into_par_iter().for_each(|(a, b)| {
-            let mut met = [
-                self.begin(a, slack),
-                if a == b { Vec::new() } else { self.begin(b, slack) },
-            ];
-            let of_b = usize::from(a != b);
-            pairs(rows, blocks[a].clone(), rows, blocks[b].clone(), |i, j, score| {
-                let (at_i, at_j) = (i - blocks[a].start, j - blocks[b].start);
-                let is_far = is_below(score, met[0][at_i].least) && is_below(score, met[of_b][at_j].least);
-                if is_far || a == b && i >= j {
-                    return;
-                }
-                let Some(kind) = kind(rows.first + i, rows.first + j) else {
-                    return;
-                };
-                if met[0][at_i].may(kind, score) || met[of_b][at_j].may(kind, score) {
-                    let score = self.metric.score(rows.exact(i), rows.exact(j));
-                    met[0][at_i].offer(
-                        kind,
-                        Near {
-                            row: rows.first + j,
-                            score,
-                        },
-                        slack,
-                    );
-                    met[of_b][at_j].offer(
-                        kind,
-                        Near {
-                            row: rows.first + i,
-                            score,
-                        },
-                        slack,
-                    );
+        of_blocks
+            .into_par_iter()
+            .for_each_init(Memory::default, |memory, (a, b)| {
+                let (of_a, of_b) = (&blocks[a], &blocks[b]);
+                let mut first = self.begin(a, slack);
+                // Of one block, all is met by its queries.
+                let mut second = (a != b).then(|| self.begin(b, slack));
+                pairs(pass, of_a, of_b, memory, |i, from, scores| {
+                    let limit = first.limits[i];
+                    let is_far = match &second {
+                        Some(second) => all_below_each(scores, limit, &second.limits[from..]),
+                        None => all_below(scores, limit),
+                    };
+                    if is_far {
+                        return;
+                    }
+                    for (j, score) in (from..).zip(scores) {
+                        if a == b && i == j {
+                            continue;
+                        }
+                        let Some(kind) = kind(of_a.first + i, of_b.first + j) else {
+                            continue;
+                        };
+                        let exact = || self.metric.score(of_a.exact(i), of_b.exact(j));
+                        if first.may(i, kind, *score) {
+                            first.take(i, kind, (j, *score), exact);
+                        }
+                        if let Some(second) = &mut second
+                            && second.may(j, kind, *score)
+                        {
+                            second.take(j, kind, (i, *score), exact);
+                        }
+                    }
+                });
+                self.end(a, first.finish(of_a, of_b));
+                if let Some(second) = second {
+                    self.end(b, second.finish(of_b, of_a));
                 }
             });
-            let [of_a, of_b] = met;
-            self.end(a, of_a);
-            if a != b {
-                self.end(b, of_b);
-            }
-        });
     }
 
     /// Room for what the queries of a block are about to meet.
-    fn begin(&self, block: usize, slack: f64) -> Vec<Met<R>> {
+    fn begin(&self, block: usize, slack: f64) -> Meeting<R> {
         let all = self.best[block].lock().unwrap_or_else(PoisonError::into_inner);
-        let empty = |best: &Best| Best::new(best.k, best.limit());
-        all.iter()
-            .map(|met| Met::new(met.best.each_ref().map(empty), slack))
-            .collect()
+        let candidates = |best: &[Best; R]| best.each_ref().map(|best| Candidates::new(best, slack));
+        let of: Vec<[Candidates; R]> = all.iter().map(candidates).collect();
+        let limits = of.iter().map(least).collect();
+        Meeting {
+            metric: self.metric,
+            slack,
+            of,
+            limits,
+        }
     }
 
-    fn end(&self, block: usize, met: Vec<Met<R>>) {
+    fn end(&self, block: usize, met: Vec<[Best; R]>) {
         let mut all = self.best[block].lock().unwrap_or_else(PoisonError::into_inner);
         for (all, met) in all.iter_mut().zip(met) {
-            all.best.iter_mut().zip(met.best).for_each(|(all, met)| all.merge(met));
+            all.iter_mut().zip(met).for_each(|(all, met)| all.merge(met));
         }
     }
 
@@ -347,36 +436,96 @@ impl<const R: usize> Nearest<R> {
             .map(|all| all.into_inner().unwrap_or_else(PoisonError::into_inner));
         blocks
             .flatten()
-            .map(|met| met.best.map(|best| best.found.into_sorted_vec()))
+            .map(|best| best.map(|best| best.found.into_sorted_vec()))
             .collect()
     }
 }
 
-/// Calls `visit` with a query, a row and the first pass' score of all pairs.
-#[inline(always)]
-fn pairs(
-    queries: &Rows,
-    some_queries: Range<usize>,
-    rows: &Rows,
-    some_rows: Range<usize>,
-    mut visit: impl FnMut(usize, usize, f32),
-) {
-    let kernel = Kernel::of_this_processor();
-    for first in some_queries.clone().step_by(QUERIES) {
-        let count = (some_queries.end - first).min(QUERIES);
-        let query = |i| queries.row(first + i);
-        let row = |j| rows.row(some_rows.start + j);
-        kernel.products(count, query, some_rows.len(), row, |i, j, product| {
-            let (query, row) = (first + i, some_rows.start + j);
-            let (a, b) = (queries.terms[query], rows.terms[row]);
-            visit(query, row, product * a.factor * b.factor + (a.offset + b.offset));
-        });
+impl Nearest<1> {
+    pub fn of_one_kind(self) -> Vec<Vec<Near>> {
+        self.finish().into_iter().map(|[nearest]| nearest).collect()
+    }
+
+    /// Compares queries with rows that lie one behind the other, of which the first has this number. Rows are read once.
+    ///
+    /// Fails with the number of a row, in the matrix, that has a number that is not finite.
+    pub fn meet(&self, queries: &Rows, matrix: ArrayView2<f32>, first: usize) -> std::result::Result<(), usize> {
+        let of_queries = queries.blocks();
+        let largest = queries.largest();
+        let pass = Pass::for_queries(queries.len());
+        let size = if pass.is_for_many() { BLOCK } else { SMALL_BLOCK };
+        let of_rows: Vec<Range<usize>> = blocks(matrix.nrows(), size).collect();
+        of_rows
+            .into_par_iter()
+            .try_for_each_init(Memory::default, |memory, rows| {
+                let matrix = matrix.slice(s![rows.clone(), ..]);
+                let terms = slice(matrix).chunks_exact(matrix.ncols()).zip(rows.start..);
+                let terms: Vec<Term> = terms
+                    .map(|(numbers, row)| self.metric.term(numbers).ok_or(row))
+                    .collect::<std::result::Result<_, usize>>()?;
+                let rows = Rows::new(matrix, first + rows.start, &terms);
+                let slack = self.metric.slack(pass, rows.width, rows.largest().max(largest));
+                for (block, queries) in of_queries.iter().enumerate() {
+                    let mut met = self.begin(block, slack);
+                    pairs(pass, queries, &rows, memory, |query, from, scores| {
+                        if all_below(scores, met.limits[query]) {
+                            return;
+                        }
+                        for (row, score) in (from..).zip(scores) {
+                            if met.may(query, 0, *score) {
+                                let exact = || self.metric.score(queries.exact(query), rows.exact(row));
+                                met.take(query, 0, (row, *score), exact);
+                            }
+                        }
+                    });
+                    self.end(block, met.finish(queries, &rows));
+                }
+                Ok(())
+            })
     }
 }
 
-fn slice<'a>(matrix: &'a ArrayView2<f32>, row: usize) -> &'a [f32] {
-    let width = matrix.ncols();
-    &matrix.as_slice().expect("rows lie one behind the other")[row * width..(row + 1) * width]
+/// Calls `visit` with a query, a row, and the first pass' scores of the query with this row and some behind it, for all queries and rows.
+#[inline(always)]
+fn pairs(pass: Pass, queries: &Rows, rows: &Rows, memory: &mut Memory, mut visit: impl FnMut(usize, usize, &[f32])) {
+    let mut scores = [0.0; product::WIDEST];
+    pass.products(
+        queries.numbers,
+        rows.numbers,
+        rows.width,
+        memory,
+        |query, first, products| {
+            let a = queries.terms[query];
+            let scores = &mut scores[..products.len()];
+            for ((score, product), b) in scores.iter_mut().zip(products).zip(&rows.terms[first..]) {
+                *score = product * a.factor * b.factor + (a.offset + b.offset);
+            }
+            visit(query, first, scores);
+        },
+    );
+}
+
+/// Rows so many at a time.
+fn blocks(rows: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows)
+        .step_by(size)
+        .map(move |first| first..(first + size).min(rows))
+}
+
+fn slice(matrix: ArrayView2<'_, f32>) -> &[f32] {
+    matrix.to_slice().expect("rows lie one behind the other")
+}
+
+// Without a way out, these become a few instructions for vectors.
+fn all_below(scores: &[f32], limit: f32) -> bool {
+    scores.iter().fold(true, |all, score| all & is_below(*score, limit))
+}
+
+fn all_below_each(scores: &[f32], limit: f32, limits: &[f32]) -> bool {
+    let both = scores.iter().zip(limits);
+    both.fold(true, |all, (score, other)| {
+        all & is_below(*score, limit) & is_below(*score, *other)
+    })
 }
 
 /// Whether a score is less than a limit; what is not a number is not.
@@ -392,26 +541,4 @@ fn below(number: f64) -> f32 {
     } else {
         near
     }
-}
-
-/// Sums of eight numbers each, in one order on every processor; products of `f32` are exact in `f64`.
-fn sum_of(x: &[f32], y: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
-    let mut sums = [0.0; 8];
-    let (x_chunks, y_chunks) = (x.chunks_exact(8), y.chunks_exact(8));
-    let rest = x_chunks.remainder().iter().zip(y_chunks.remainder());
-    for (x, y) in x_chunks.clone().zip(y_chunks.clone()) {
-        for lane in 0..8 {
-            sums[lane] += term(f64::from(x[lane]), f64::from(y[lane]));
-        }
-    }
-    let rest: f64 = rest.map(|(x, y)| term(f64::from(*x), f64::from(*y))).sum();
-    ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7])) + rest
-}
-
-fn dot(x: &[f32], y: &[f32]) -> f64 {
-    sum_of(x, y, |x, y| x * y)
-}
-
-fn distance(x: &[f32], y: &[f32]) -> f64 {
-    sum_of(x, y, |x, y| (x - y) * (x - y))
 }

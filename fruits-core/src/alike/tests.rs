@@ -1,8 +1,7 @@
 use ndarray::Array2;
 use proptest::prelude::*;
 
-use super::neighbours::nearest_others;
-use super::search::Near;
+use super::search::others;
 use super::*;
 use crate::extractor::Model;
 use crate::features::{self, Features, Manifest};
@@ -92,16 +91,14 @@ fn neighbours_are_exact_and_the_same_for_any_number_of_threads() {
         matrix.row_mut(row).assign(&copy);
     }
     for metric in [Metric::Cosine, Metric::Euclidean] {
-        let found = nearest_others(matrix.view(), 5, metric, |_, _| true).unwrap();
+        let found = others(matrix.view(), 5, metric, |_, _| true).unwrap();
         let some: Vec<Vec<Near>> = found.iter().step_by(9).cloned().collect();
         assert_same(&some, &plainly(&matrix, 5, metric, 9));
         let same: Vec<usize> = found[9].iter().take(2).map(|near| near.row).collect();
         assert_eq!(same, [1300, 2400], "of equals, the first rows first");
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let again = pool
-                .install(|| nearest_others(matrix.view(), 5, metric, |_, _| true))
-                .unwrap();
+            let again = pool.install(|| others(matrix.view(), 5, metric, |_, _| true)).unwrap();
             assert_eq!(again, found, "{threads} threads");
         }
     }
@@ -112,23 +109,20 @@ fn small_large_and_equal_numbers() {
     for scale in [1e-30_f32, 1e-8, 1e8, 1e18] {
         let matrix = random(60, 5, 2).mapv(|x| x * scale);
         for metric in [Metric::Cosine, Metric::Euclidean] {
-            let found = nearest_others(matrix.view(), 3, metric, |_, _| true).unwrap();
+            let found = others(matrix.view(), 3, metric, |_, _| true).unwrap();
             let right = plainly(&matrix, 3, metric, 1);
             let rows = |all: &[Vec<Near>]| all.iter().flatten().map(|near| near.row).collect::<Vec<_>>();
             assert_eq!(rows(&found), rows(&right), "{scale} {metric:?}");
         }
     }
     let equal = Array2::from_elem((300, 4), 1.0_f32);
-    let found = nearest_others(equal.view(), 2, Metric::Cosine, |_, _| true).unwrap();
+    let found = others(equal.view(), 2, Metric::Cosine, |_, _| true).unwrap();
     assert_eq!(found[0].iter().map(|near| near.row).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(found[299].iter().map(|near| near.row).collect::<Vec<_>>(), [0, 1]);
 
     let mut broken = random(10, 4, 3);
     broken[[6, 2]] = f32::NAN;
-    assert_eq!(
-        nearest_others(broken.view(), 2, Metric::Cosine, |_, _| true).unwrap_err(),
-        6
-    );
+    assert_eq!(others(broken.view(), 2, Metric::Cosine, |_, _| true).unwrap_err(), 6);
 }
 
 proptest! {
@@ -136,7 +130,7 @@ proptest! {
     #[test]
     fn any_number_of_rows_and_neighbours(rows in 1usize..40, width in 1usize..20, k in 0usize..50, seed in 0u64..1000) {
         let matrix = random(rows, width, seed);
-        let found = nearest_others(matrix.view(), k, Metric::Cosine, |_, _| true).unwrap();
+        let found = others(matrix.view(), k, Metric::Cosine, |_, _| true).unwrap();
         assert_same(&found, &plainly(&matrix, k, Metric::Cosine, 1));
     }
 }
@@ -263,4 +257,43 @@ async fn odd_collections_have_an_answer() {
             .to_string()
             .contains("row 1 has a feature")
     );
+}
+
+#[tokio::test]
+async fn photos_are_put_together_by_rules() {
+    let paths =
+        ["Kiwi 1/r_1.jpg", "Kiwi 1/r_2.jpg", "Kiwi 1/3.jpg", "Kiwi 2/r_1.jpg"].map(|path| format!("/none/{path}"));
+    let labels = ["Kiwi 1", "Kiwi 1", "Kiwi 1", "Kiwi 2"].map(str::to_owned);
+    let all = features(&paths, &labels, &random(4, 3, 7));
+    let by_rule = async |rule: &str| Groups::by_rule(&all, rule).await.map(|groups| groups.rows());
+    assert_eq!(by_rule("series").await.unwrap(), [vec![2], vec![0, 1], vec![3]]);
+    assert_eq!(by_rule("folders").await.unwrap(), [vec![0, 1, 2], vec![3]]);
+    assert_eq!(by_rule("photos").await.unwrap().len(), 4);
+    assert_eq!(by_rule(r"pattern:(r)_\d").await.unwrap(), [vec![2], vec![0, 1, 3]]);
+    assert_eq!(
+        by_rule(r"pattern:\d.jpg").await.unwrap(),
+        [vec![0, 3], vec![1], vec![2]]
+    );
+    let some = Groups::by_rule(&all, r"pattern:(r)_\d").await.unwrap().to_string();
+    assert!(
+        some.starts_with("2 groups of photos whose paths") && some.ends_with(", one photo by itself"),
+        "{some}"
+    );
+    for (rule, said) in [
+        ("pattern:(", "unclosed"),
+        ("pattern:x+", "like \"/none/Kiwi 1/r_1.jpg\""),
+        ("video", "no such groups"),
+    ] {
+        let error = by_rule(rule).await.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+
+    let table = polars::prelude::df!("path" => ["Kiwi 1/r_1.jpg", "Kiwi 1/r_2.jpg", "/none/Kiwi 1/3.jpg"], "group" => [1, 2, 1]).unwrap();
+    let three = all.take(&[0, 1, 2]).unwrap();
+    assert_eq!(Groups::of_table(&three, &table).unwrap().rows(), [vec![0, 2], vec![1]]);
+    let error = Groups::of_table(&all, &table).unwrap_err().to_string();
+    assert!(error.contains("no group for \"Kiwi 2/r_1.jpg\""), "{error}");
+
+    assert_eq!(all.varieties().labels(), ["Kiwi"; 4]);
+    assert_eq!(all.labels()[3], "Kiwi 2");
 }

@@ -248,6 +248,28 @@ impl Features {
         self.take(&rows).expect("there are these rows")
     }
 
+    /// The same photos, labelled by variety: without a number at the label's end, so that `Apple Golden 1` and `Apple Golden 2`, two pieces of
+    /// fruit, are both `Apple Golden`.
+    pub fn varieties(&self) -> Self {
+        let variety = |label: &str| {
+            let name = label
+                .trim_end_matches(|letter: char| letter.is_ascii_digit())
+                .trim_end_matches([' ', '-', '_']);
+            // A label that is nothing but a number is a name.
+            if name.is_empty() {
+                label.to_owned()
+            } else {
+                name.to_owned()
+            }
+        };
+        let labels: Vec<String> = self.label_column().into_iter().map(variety).collect();
+        let mut table = self.table.clone();
+        table
+            .with_column(Column::new("label".into(), labels))
+            .expect("a label for each row");
+        Features { table, ..self.clone() }
+    }
+
     /// How far each photo is from the mean of its label, the farthest first: `path`, `label` and `distance` (Euclidean, between features).
     pub fn outliers_table(&self) -> DataFrame {
         let distances = self.distances_to_label_mean();
@@ -372,7 +394,7 @@ async fn open(store: &dyn Store) -> Result<Finished<Manifest>> {
         Err(error) => return Err(holds::explain(store, Wanted::Features, error).await),
     };
     let features = finished.about.model.features;
-    if features > MAX_FEATURES {
+    if !(1..=MAX_FEATURES).contains(&features) {
         let message = format!("damaged: it speaks of {features} features a photo");
         return Err(Error::new(ErrorKind::Invalid, Step::Read, store.uri(""), message));
     }
