@@ -102,6 +102,18 @@ def test_what_may_be_wrong_is_found(tmp_path):
     run("features", SAMPLE / "Kiwi", "-o", tmp_path / "training")
     answer = run("check", tmp_path / "out", "-o", tmp_path / "leaks", "--against", tmp_path / "training", "--json").json
     assert answer["issues"]["leak"] == 17, "all kiwis, and the one that is called a lemon"
+    table = tmp_path / "groups.csv"
+    table.write_text("path,group\n" + "".join(f"{label}/{name},{name[-6]}\n" for label, name in (path.split("/")[-2:] for path in pandas.read_parquet(tmp_path / "out").path)))
+    for rule, said in [
+        ("series", "groups of photos whose names differ in their numbers only"),
+        ("folders", "6 groups of photos in folders of one name"),
+        ("photos", "98 groups of a photo each"),
+        ("found", "96 groups of chains of nearly the same pictures"),
+        (r"pattern:view-(\d)", "4 groups of photos whose paths have the same view-(\\d), 2 photos by themselves"),
+        (table, "groups of photos that a table puts together"),
+    ]:
+        assert said in run("check", tmp_path / "out", "-o", tmp_path / "grouped", "--groups", rule, "--varieties").stderr
+    assert "no such groups; there are: series, folders, photos" in run("check", tmp_path / "out", "-o", tmp_path / "no", "--groups", "video", status=1).stderr
 
 
 def test_mistakes_are_sentences(features_of, tmp_path, monkeypatch):

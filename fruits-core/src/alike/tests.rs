@@ -159,6 +159,25 @@ fn a_search_finds_what_neighbours_do() {
     );
 }
 
+/// More rows than one part has.
+#[tokio::test]
+async fn an_output_is_searched_part_by_part() {
+    let matrix = random(9000, 8, 8);
+    let paths: Vec<String> = (0..9000).map(|row| format!("/none/a/{row}.jpg")).collect();
+    let all = features(&paths, &vec!["a".to_owned(); 9000], &matrix);
+    let folder = tempfile::tempdir().unwrap();
+    let location = folder.path().join("features").to_str().unwrap().to_owned();
+    all.write(&location).await.unwrap();
+    for queries in [vec![8500], (0..9000).step_by(300).collect()] {
+        let queries = all.take(&queries).unwrap();
+        let found = Neighbours::in_output(&location, &queries, 4).await.unwrap();
+        assert_eq!(found.table(), all.search(&queries, 4).unwrap().table());
+        assert!(found.found().len() <= 4 * queries.len());
+    }
+    let error = Neighbours::in_output(&location, &features(&paths[..1], &["a".to_owned()], &random(1, 9, 1)), 4).await;
+    assert!(error.unwrap_err().to_string().contains("9 features a photo, not 8"));
+}
+
 /// Two labels of two series each, clearly apart, and faults.
 #[tokio::test]
 async fn planted_faults_are_found() {
