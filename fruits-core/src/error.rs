@@ -26,6 +26,8 @@ pub enum Step {
     Write,
     /// Fitting or applying a PCA.
     Pca,
+    /// Learning labels, or telling them.
+    Recognise,
     /// Drawing a figure.
     Draw,
     /// Letting Spark do the work.
@@ -44,6 +46,7 @@ impl Step {
             Step::Infer => "infer",
             Step::Write => "write",
             Step::Pca => "pca",
+            Step::Recognise => "recognise",
             Step::Draw => "draw",
             Step::Spark => "spark",
         }

@@ -23,7 +23,8 @@
 //! | [`Report`] | the page about an extraction |
 //! | [`Spark`] | an extraction on a cluster, and the worker in its tasks |
 //! | [`figure`] | scree plot, scatter plot, photos to look around in, contact sheets, similarity of labels |
-//! | [`alike`] | which photos are alike: groups, neighbours |
+//! | [`recognise`] | from features to labels: splits, a classifier, how often it is right |
+//! | [`alike`] | which photos are alike: groups, neighbours, what may be wrong |
 //! | [`extract`] | the pipeline: list, read, decode, infer, rows |
 //! | [`pca`] | exact PCA, moments that can be merged |
 //! | [`features`] | the table of features, in polars and Parquet |
@@ -56,6 +57,7 @@ mod notebook;
 mod output;
 pub mod pca;
 pub mod pixels;
+pub mod recognise;
 mod report;
 mod simd;
 mod spare;
@@ -78,6 +80,7 @@ pub use notebook::Show;
 pub use notebook::{begin_cell, cell_failed};
 pub use output::IfExists;
 pub use pca::{Moments, Pca};
+pub use recognise::{Evaluation, Recognition, Splits};
 pub use report::Report;
 pub use spark::Spark;
 pub use table::{Describe, read_table};
@@ -100,6 +103,6 @@ pub mod prelude {
     pub use crate::{
         ContactSheet, Describe, Error, ErrorKind, Explorer, Extraction, FeatureExtractor, Features, Figure, Groups,
         IfExists, ImageFolder, Issues, MobileNetV2, Moments, Neighbours, Pca, Photo, Report, Result, Show, Spark,
-        read_table,
+        Splits, read_table,
     };
 }

@@ -296,8 +296,16 @@ unsafe fn dots<S: Simd>(query: &[f32], rows: &[&[f32]; ROWS]) -> [f32; ROWS] {
         std::array::from_fn(|j| {
             let mut lanes = [0.0; 16];
             S::store(lanes.as_mut_ptr(), sums[j]);
+            // Half to half, so that additions wait little for each other.
+            let mut half = S::LANES / 2;
+            while half > 0 {
+                for lane in 0..half {
+                    lanes[lane] += lanes[lane + half];
+                }
+                half /= 2;
+            }
             let rest = query[whole..].iter().zip(&rows[j][whole..]).map(|(x, y)| x * y);
-            lanes[..S::LANES].iter().sum::<f32>() + rest.sum::<f32>()
+            lanes[0] + rest.sum::<f32>()
         })
     }
 }

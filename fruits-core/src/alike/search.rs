@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use ndarray::{ArrayView2, s};
 use rayon::prelude::*;
 
-use super::exact::{distance, dot};
+use super::exact::{distance, dot, square};
 use super::product::{self, Memory, Pass};
 use crate::error::{Error, ErrorKind, Result, Step};
 
@@ -189,7 +189,7 @@ impl Metric {
     }
 
     fn term(self, numbers: &[f32]) -> Option<Term> {
-        let square = dot(numbers, numbers);
+        let square = square(numbers);
         let (factor, offset) = match self {
             Metric::Cosine if square == 0.0 => (0.0, 0.0),
             Metric::Cosine => ((1.0 / square.sqrt()) as f32, 0.0),

@@ -3,36 +3,7 @@ use proptest::prelude::*;
 
 use super::search::others;
 use super::*;
-use crate::extractor::Model;
-use crate::features::{self, Features, Manifest};
-
-/// Features as they are read from an output.
-fn features(paths: &[String], labels: &[String], matrix: &Array2<f32>) -> Features {
-    let manifest = Manifest {
-        version: String::new(),
-        source: "/none".to_owned(),
-        model: Model {
-            name: String::new(),
-            weights_sha256: String::new(),
-            preprocessing: String::new(),
-            decoding: Default::default(),
-            side: 1,
-            features: matrix.ncols(),
-        },
-        photos: paths.len(),
-        reused: 0,
-        failures: 0,
-        is_partial: false,
-        survey: Default::default(),
-        parts: Vec::new(),
-        timings: Default::default(),
-    };
-    fn names(names: &[String]) -> Vec<&str> {
-        names.iter().map(String::as_str).collect()
-    }
-    let table = features::rows(&names(paths), &names(labels), matrix).unwrap();
-    Features::new(table, Vec::new(), manifest).unwrap()
-}
+use crate::features::tests::features;
 
 fn random(rows: usize, width: usize, seed: u64) -> Array2<f32> {
     let mut random = fastrand::Rng::with_seed(seed);
@@ -174,7 +145,12 @@ async fn an_output_is_searched_part_by_part() {
         assert_eq!(found.table(), all.search(&queries, 4).unwrap().table());
         assert!(found.found().len() <= 4 * queries.len());
     }
-    let error = Neighbours::in_output(&location, &features(&paths[..1], &["a".to_owned()], &random(1, 9, 1)), 4).await;
+    let error = Neighbours::in_output(
+        &location,
+        &features(&paths[..1], &["a".to_owned()], &random(1, 9, 1)),
+        4,
+    )
+    .await;
     assert!(error.unwrap_err().to_string().contains("9 features a photo, not 8"));
 }
 

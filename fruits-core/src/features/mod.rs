@@ -408,3 +408,36 @@ async fn read_failures(store: &dyn Store, finished: &Finished<Manifest>) -> Resu
         .collect::<Result<_, _>>()
         .map_err(|error| Error::from_source(Step::Read, store.uri(FAILURES), error))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Features as they are read from an output.
+    pub(crate) fn features(paths: &[String], labels: &[String], matrix: &Array2<f32>) -> Features {
+        let manifest = Manifest {
+            version: String::new(),
+            source: "/none".to_owned(),
+            model: Model {
+                name: String::new(),
+                weights_sha256: String::new(),
+                preprocessing: String::new(),
+                decoding: Default::default(),
+                side: 1,
+                features: matrix.ncols(),
+            },
+            photos: paths.len(),
+            reused: 0,
+            failures: 0,
+            is_partial: false,
+            survey: Default::default(),
+            parts: Vec::new(),
+            timings: Default::default(),
+        };
+        fn names(names: &[String]) -> Vec<&str> {
+            names.iter().map(String::as_str).collect()
+        }
+        let table = rows(&names(paths), &names(labels), matrix).unwrap();
+        Features::new(table, Vec::new(), manifest).unwrap()
+    }
+}

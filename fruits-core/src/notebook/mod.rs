@@ -20,6 +20,7 @@ use crate::figure::{ContactSheet, Explorer, Figure, THRESHOLDS};
 use crate::folder::{ImageFolder, Photo, Survey};
 use crate::mobilenet::MobileNetV2;
 use crate::pca::Pca;
+use crate::recognise::{Evaluation, Recognition};
 use crate::report::Report;
 use crate::store;
 use crate::thumbnail::{photos_of, thumbnail};
@@ -37,6 +38,8 @@ const PRINTED: usize = 4000;
 /// Photos whose neighbours are shown, and issues of each kind.
 const NEIGHBOURS: usize = 10;
 const ISSUES: usize = 10;
+/// Labels that are shown of an evaluation.
+const WORST: usize = 10;
 /// Failures that are listed; more are counted.
 const FAILURES: usize = 5;
 /// A cell should answer at once: if its photos take longer, it does without them.
@@ -212,6 +215,32 @@ impl Issues {
     }
 }
 
+impl Evaluation {
+    /// Shows how many photos are right, and the labels that are mistaken most.
+    pub fn evcxr_display(&self) {
+        let shape = self.to_string();
+        let worst = self.labels_table().head(Some(WORST));
+        emit(
+            html! { p { (shape) } (table(&worst, &[], "")) },
+            &format!("{shape}\n{worst}"),
+        );
+    }
+}
+
+impl Recognition {
+    /// Shows what is recognised by chance and by group, and the labels that are mistaken most by group.
+    pub fn evcxr_display(&self) {
+        let worst = self.by_group().labels_table().head(Some(WORST));
+        let page = html! {
+            p { (self.sentence()) }
+            (table(&self.table(), &[], ""))
+            p { "Mistaken most, by group:" }
+            (table(&worst, &[], ""))
+        };
+        emit(page, &format!("{self}\n{worst}"));
+    }
+}
+
 impl Figure {
     /// Shows the figure.
     pub fn evcxr_display(&self) {
@@ -256,6 +285,8 @@ impl<T: Debug + 'static> Show for T {
             || show_result::<_, Error>(value, Pca::evcxr_display)
             || show_result::<_, Error>(value, Neighbours::evcxr_display)
             || show_result::<_, Error>(value, Issues::evcxr_display)
+            || show_result::<_, Error>(value, Evaluation::evcxr_display)
+            || show_result::<_, Error>(value, Recognition::evcxr_display)
             || show_result::<_, Error>(value, Figure::evcxr_display)
             || show_result::<_, Error>(value, Explorer::evcxr_display)
             || show_result::<_, Error>(value, Manifest::evcxr_display)
