@@ -7,7 +7,7 @@ one by one, and 5 % of the videos go to the folder of another label; 30 photos a
 or mirrored), and 30 are cut from pictures that scikit-image brings. Both see the same features. Datalab gets predictions by logistic regression,
 five folds, as its documentation has it.
 
-A photo that is found counts as right if its label is wrong, whoever moved it. Precision, recall, and the average precision of all that were found,
+A photo that is found counts as right if its label is wrong: it was moved, alone or with its video, or is no fruit. Precision, recall, and the average precision of all that were found,
 the strongest first: what was not found counts as never found.
 """
 
@@ -126,7 +126,7 @@ def measure(found, right, wanted):
 
 def of_check(issues, wrong, series):
     moved = set().union(*wrong["videos"])
-    mislabelled = wrong["photos"] | moved
+    mislabelled = wrong["photos"] | moved | wrong["strangers"]
     of = lambda kind: [row for row in issues if row["issue"] == kind]
     photos = [row["short"] for row in of("suspect")]
     groups = []
@@ -161,7 +161,7 @@ def of_datalab(names, labels, matrix, wrong):
         return [names[row] for row in order if table[f"is_{kind}_issue"].iloc[row]]
 
     moved = set().union(*wrong["videos"])
-    mislabelled = wrong["photos"] | moved
+    mislabelled = wrong["photos"] | moved | wrong["strangers"]
     photos = found("label")
     copies = [name for name in found("near_duplicate") if name in wrong["copies"] or pathlib.PurePath(name).name not in wrong["copies"].values()]
     hits = [name for name in photos if name in moved]

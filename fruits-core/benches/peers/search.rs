@@ -3,7 +3,8 @@
 //!     search-peer ROWS QUERIES WIDTH      files of f32, and how many a row has
 //!
 //! `search N K`: of the first N queries the K nearest rows; their numbers come as a line before the seconds. `others N K`: of the first N rows
-//! the K nearest others. `multiply-adds`, `bandwidth`: what the machine could do at most, a second. `memory`: the most that was in use, less
+//! the K nearest others. `stream OUTPUT QUERIES K`: of each row of the output QUERIES the K nearest of the output OUTPUT, read part by part.
+//! `multiply-adds`, `bandwidth`: what the machine could do at most, a second. `memory`: the most that was in use, less
 //! rows and queries. The number of threads is RAYON_NUM_THREADS.
 
 use std::hint::black_box;
@@ -12,6 +13,7 @@ use std::time::Instant;
 
 use fruits_core::alike::{Metric, nearest, nearest_others};
 use fruits_core::ndarray::{Array2, s};
+use fruits_core::{Features, Neighbours};
 
 #[path = "../limit.rs"]
 mod limit;
@@ -44,6 +46,11 @@ fn main() {
                 black_box(nearest_others(some, number(2), Metric::Cosine).expect("they are found"));
                 println!("{}", start.elapsed().as_secs_f64());
             }
+            "stream" => {
+                let found = stream(words[1], words[2], number(3)).expect("it is found");
+                println!("{}", start.elapsed().as_secs_f64());
+                black_box(found);
+            }
             "multiply-adds" => println!("{}", limit::multiply_adds(rayon::current_num_threads())),
             "bandwidth" => println!("{}", limit::bandwidth(rows.as_slice().expect("in one piece"))),
             "memory" => println!("{}", most_memory() - 4 * (rows.len() + queries.len())),
@@ -51,6 +58,11 @@ fn main() {
         }
         std::io::stdout().flush().expect("standard output can be written");
     }
+}
+
+#[tokio::main]
+async fn stream(output: &str, queries: &str, k: usize) -> fruits_core::Result<Neighbours> {
+    Neighbours::in_output(output, &Features::read(queries).await?, k).await
 }
 
 /// Numbers as NumPy's `tofile` writes them.
