@@ -60,7 +60,8 @@ def stock(folder):
 
 
 def kit_of(kernel):
-    return pathlib.Path(KernelSpecManager().get_kernel_spec(kernel).argv[0]).resolve().parent
+    (launch,) = (word for word in KernelSpecManager().get_kernel_spec(kernel).argv if word.endswith("launch.sh"))
+    return pathlib.Path(launch).resolve().parent
 
 
 def memory(pid):

@@ -91,8 +91,7 @@ pub(super) async fn alike(features: &Features, pairs: &[(usize, usize)], levels:
 
 /// By how much two rows' pictures differ, if both could be read and it is not too much.
 fn at_most(levels: f64, pictures: &HashMap<usize, RgbImage>, (a, b): &(usize, usize)) -> Option<f64> {
-    let difference = difference(pictures.get(a)?, pictures.get(b)?);
-    (difference <= levels).then_some(difference)
+    difference(pictures.get(a)?, pictures.get(b)?, levels)
 }
 
 /// Of pairs of rows of two tables, those whose pictures are nearly the same, as [`near`] compares them, and by how many levels they differ; 0 if
@@ -107,11 +106,8 @@ pub(super) async fn between(
     let (same, pairs): (Vec<_>, Vec<_>) = pairs.iter().partition(|(x, y)| a.row(*x) == b.row(*y));
     let a = pictures(features, pairs.iter().map(|(x, _)| *x).collect()).await;
     let b = pictures(others, pairs.iter().map(|(_, y)| *y).collect()).await;
-    let compare = |(x, y): &(usize, usize)| Some((*x, *y, difference(a.get(x)?, b.get(y)?)));
-    let alike = pairs
-        .par_iter()
-        .filter_map(compare)
-        .filter(|(.., difference)| *difference <= levels);
+    let compare = |(x, y): &(usize, usize)| Some((*x, *y, difference(a.get(x)?, b.get(y)?, levels)?));
+    let alike = pairs.par_iter().filter_map(compare);
     let same = same.into_iter().map(|(x, y)| (x, y, 0.0));
     let mut found: Vec<(usize, usize, f64)> = same.chain(alike.collect::<Vec<_>>()).collect();
     found.sort_by(|(x, _, a), (y, _, b)| x.cmp(y).then(a.total_cmp(b)));
@@ -133,32 +129,35 @@ async fn pictures(features: &Features, mut rows: Vec<usize>) -> HashMap<usize, R
         .await
 }
 
-/// The least difference of two pictures, mirrored or not, over all shifts: the root mean square of levels. Infinite if their sizes differ.
-fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
+/// The least difference of two pictures, mirrored or not, over all shifts: the root mean square of levels. Nothing if it is more than `most`, or
+/// their sizes differ.
+fn difference(a: &RgbImage, b: &RgbImage, most: f64) -> Option<f64> {
     if a.dimensions() != b.dimensions() {
-        return f64::INFINITY;
+        return None;
     }
-    let mut least = f64::INFINITY;
-    for b in [b.clone(), flip_horizontal(b)] {
+    let mut least = None;
+    for b in [b, &flip_horizontal(b)] {
         for down in -SHIFT..=SHIFT {
             for right in -SHIFT..=SHIFT {
-                least = least.min(shifted(a, &b, down, right));
+                least = shifted(a, b, (down, right), least.unwrap_or(most)).or(least);
             }
         }
     }
     least
 }
 
-fn shifted(a: &RgbImage, b: &RgbImage, down: i64, right: i64) -> f64 {
+/// The difference of two pictures, one of them shifted; nothing if it is more than `most`, which is seen before the end.
+fn shifted(a: &RgbImage, b: &RgbImage, (down, right): (i64, i64), most: f64) -> Option<f64> {
     let (width, height) = (i64::from(a.width()), i64::from(a.height()));
     let (columns, rows) = (width - right.abs(), height - down.abs());
     if columns < 1 || rows < 1 {
-        return f64::INFINITY;
+        return None;
     }
     let line = |picture: &'_ RgbImage, y: i64, x: i64| -> std::ops::Range<usize> {
         let first = 3 * (y * i64::from(picture.width()) + x) as usize;
         first..first + 3 * columns as usize
     };
+    let count = (3 * columns * rows) as f64;
     let mut sum = 0_u64;
     for y in 0..rows {
         let of_a = &a.as_raw()[line(a, y + down.max(0), right.max(0))];
@@ -168,8 +167,11 @@ fn shifted(a: &RgbImage, b: &RgbImage, down: i64, right: i64) -> f64 {
             .zip(of_b)
             .map(|(x, y)| u64::from(x.abs_diff(*y)).pow(2))
             .sum::<u64>();
+        if sum as f64 > most * most * count {
+            return None;
+        }
     }
-    (sum as f64 / (3 * columns * rows) as f64).sqrt()
+    Some((sum as f64 / count).sqrt())
 }
 
 #[cfg(test)]
@@ -182,13 +184,16 @@ mod tests {
         let moved = RgbImage::from_fn(40, 48, |x, y| {
             *picture.get_pixel(x.saturating_sub(2), y.saturating_sub(1))
         });
-        assert_eq!(difference(&picture, &picture), 0.0);
-        assert_eq!(difference(&picture, &moved), 0.0);
-        assert_eq!(difference(&picture, &flip_horizontal(&moved)), 0.0);
+        assert_eq!(difference(&picture, &picture, 3.0), Some(0.0));
+        assert_eq!(difference(&picture, &moved, 3.0), Some(0.0));
+        assert_eq!(difference(&picture, &flip_horizontal(&moved), 3.0), Some(0.0));
         let brighter = RgbImage::from_fn(40, 48, |x, y| {
             image::Rgb(picture.get_pixel(x, y).0.map(|level| level.saturating_add(4)))
         });
-        assert!((3.0..=4.0).contains(&difference(&picture, &brighter)));
-        assert_eq!(difference(&picture, &RgbImage::new(48, 40)), f64::INFINITY);
+        let found = difference(&picture, &brighter, f64::INFINITY).unwrap();
+        assert!((3.0..=4.0).contains(&found));
+        assert_eq!(difference(&picture, &brighter, found + 1e-9), Some(found));
+        assert_eq!(difference(&picture, &brighter, found - 1e-9), None);
+        assert_eq!(difference(&picture, &RgbImage::new(48, 40), f64::INFINITY), None);
     }
 }
