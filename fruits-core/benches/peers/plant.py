@@ -17,7 +17,6 @@ import os
 import pathlib
 import random
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -175,7 +174,7 @@ def of_datalab(names, labels, matrix, wrong):
 
 
 def run(fruits, photos, seed):
-    with tempfile.TemporaryDirectory(dir=photos.parent if os.access(photos.parent, os.W_OK) else None) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         planted, features, check = folder / "photos", folder / "features", folder / "check"
         planted.mkdir()
@@ -202,7 +201,7 @@ def main(fruits, photos, seeds=5):
     for fault in ("photos", "videos", "copies", "strangers"):
         for who in ("ours", "cleanlab"):
             each = [[result[who][fault][measure] for result in results] for measure in range(3)]
-            words = [f"{name} {statistics.mean(values):.2f} ± {statistics.pstdev(values):.2f}" for name, values in zip(("precision", "recall", "average precision"), each)]
+            words = [f"{name} {numpy.mean(values):.2f} ± {numpy.std(values):.2f}" for name, values in zip(("precision", "recall", "average precision"), each)]
             print(f"{fault}, {who}: {', '.join(words)}")
 
 

@@ -13,7 +13,7 @@ use crate::thumbnail::{photos_of, thumbnail};
 const SIDE: u32 = 96;
 const EVIDENCE_SIDE: u32 = 64;
 /// Photos shown of a group, and of the evidence.
-const PHOTOS: usize = 5;
+const PHOTOS: usize = 3;
 /// A row: photos, words, photos.
 const ROW: &str = "display: flex; flex-wrap: wrap; gap: 6px 16px; align-items: center; padding: 8px 0; border-bottom: 1px solid #8884";
 const WORDS: &str = "flex: 1 1 220px; overflow-wrap: anywhere; line-height: 1.35";
@@ -149,18 +149,18 @@ fn heading(kind: IssueKind) -> &'static str {
 fn explanation(issue: &Issue) -> String {
     let score = issue.score;
     match issue.kind {
-        IssueKind::Duplicate => "the same pixels as the photos at the right".to_owned(),
-        IssueKind::NearDuplicate => format!("differs from the photos at the right by {score:.1} of 255 levels at most"),
+        IssueKind::Duplicate => "the same pixels as the photos beside it".to_owned(),
+        IssueKind::NearDuplicate => format!("differs from the photos beside it by {score:.1} of 255 levels at most"),
         IssueKind::Suspect => {
-            format!("cosine larger by {score:.3} to the photos at the right than to those of its label")
+            format!("cosine larger by {score:.3} to the photos beside it than to those of its label")
         }
         IssueKind::SuspectGroup => format!(
-            "{} photos; cosine larger by {score:.3} to photos as at the right than to those of its label in other groups",
+            "{} photos; cosine larger by {score:.3} to photos as those beside them than to those of its label in other groups",
             issue.rows.len()
         ),
         IssueKind::Outlier => {
-            format!("farther from the nearest photos, at the right, than usual: by {score:.1} standard deviations")
+            format!("farther from the nearest photos, those beside it, than usual: by {score:.1} standard deviations")
         }
-        IssueKind::Leak => "is like the photos at the right, of the other collection".to_owned(),
+        IssueKind::Leak => "is like the photos beside it, of the other collection".to_owned(),
     }
 }

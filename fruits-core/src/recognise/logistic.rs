@@ -24,7 +24,7 @@ const STEPS: u64 = 300;
 /// Earlier steps that are remembered.
 const MEMORY: usize = 10;
 /// The largest entry of the gradient at the end, a photo.
-const TOLERANCE: f64 = 1e-7;
+const TOLERANCE: f64 = 1e-6;
 /// How much of the curvature at the start is left at the minimum, where most photos are certain.
 const CERTAIN: f64 = 0.1;
 /// Rows of which products are made at a time.
@@ -219,7 +219,7 @@ fn fit(features: ArrayView2<f32>, classes: &[usize], count: usize, c: f64) -> Re
     let line_search = MoreThuenteLineSearch::new();
     let solver = LBFGS::new(line_search, MEMORY)
         .with_tolerance_grad(TOLERANCE * n)
-        .and_then(|solver| solver.with_tolerance_cost(1e-12 * n))
+        .and_then(|solver| solver.with_tolerance_cost(1e-10 * n))
         .map_err(failed)?;
     let done = Executor::new(problem, solver)
         .configure(|state| state.param(vec![0.0; length]).max_iters(STEPS))
