@@ -8,9 +8,9 @@ use polars::prelude::{DataFrame, DataType};
 use regex::Regex;
 
 use super::duplicates;
-use super::issues::Thresholds;
 use super::neighbours::not_finite;
 use super::search::{self, Metric};
+use super::thresholds::Thresholds;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 use crate::table::read_table;

@@ -10,8 +10,10 @@ mod search;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod thresholds;
 
 pub use groups::Groups;
-pub use issues::{Issue, IssueKind, Issues, Thresholds};
+pub use issues::{Issue, IssueKind, Issues};
 pub use neighbours::Neighbours;
 pub use search::{Metric, Near, nearest, nearest_others};
+pub use thresholds::Thresholds;

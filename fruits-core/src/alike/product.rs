@@ -50,17 +50,12 @@ pub(super) struct Panels<E> {
     multiply: unsafe fn(queries: &[E], panel: &[E], depth: usize, sums: &mut Sums),
 }
 
-/// Memory for panels and queries, to be used again.
+/// Memory for panels and queries of one depth, to be used again.
 #[derive(Default)]
 pub(super) struct Memory {
-    panels: Packed<f32>,
-    rounded_panels: Packed<bf16>,
-}
-
-#[derive(Default)]
-struct Packed<E> {
-    rows: Vec<E>,
-    queries: Vec<E>,
+    panels: Vec<f32>,
+    rounded_panels: Vec<bf16>,
+    rounded_queries: Vec<bf16>,
 }
 
 impl Pass {
@@ -135,14 +130,11 @@ impl Pass {
                 }
             }
             Pass::Panels(panels) => {
-                panels.pack::<1>(rows, depth, &mut memory.panels.rows, |number| number);
-                panels.products(queries, &memory.panels.rows, depth, rows.len() / depth, visit);
+                panels.pack::<1>(rows, depth, &mut memory.panels, |number| number);
+                panels.products(queries, &memory.panels, depth, rows.len() / depth, visit);
             }
             Pass::RoundedPanels(panels) => {
-                let Packed {
-                    rows: of_rows,
-                    queries: of_queries,
-                } = &mut memory.rounded_panels;
+                let (of_rows, of_queries) = (&mut memory.rounded_panels, &mut memory.rounded_queries);
                 panels.pack::<2>(rows, depth, of_rows, rounded);
                 // An odd number is followed by a zero.
                 let even = depth.next_multiple_of(2);

@@ -16,7 +16,7 @@ use linfa::traits::{Fit, PredictInplace};
 use ndarray::{Array1, Array2, ArrayBase, ArrayView2, Axis, Data, Ix2, s};
 use rayon::prelude::*;
 
-use crate::error::{Error, ErrorKind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step, counted};
 use crate::pca::Pca;
 
 /// Steps at most.
@@ -152,8 +152,8 @@ impl<D: Data<Elem = f32>, T: AsSingleTargets<Elem = String>> Fit<ArrayBase<D, Ix
         labels.dedup();
         if labels.len() < 2 {
             return Err(invalid(format!(
-                "{} labels; there have to be two at least",
-                labels.len()
+                "{}; there have to be two at least",
+                counted(labels.len(), "label")
             )));
         }
         let classes: Vec<usize> = targets
@@ -475,7 +475,7 @@ mod tests {
             LogisticRegression::params().c(c).fit(&data).unwrap_err().to_string()
         };
         let two = || array![[1.0, 2.0], [3.0, 4.0]];
-        assert!(refused(two(), array!["Kiwi", "Kiwi"], 1.0).contains("1 labels; there have to be two at least"));
+        assert!(refused(two(), array!["Kiwi", "Kiwi"], 1.0).contains("1 label; there have to be two at least"));
         assert!(refused(array![[1.0, f32::NAN], [3.0, 4.0]], array!["Kiwi", "Pear"], 1.0).contains("not finite"));
         for c in [0.0, -1.0, f64::NAN] {
             assert!(refused(two(), array!["Kiwi", "Pear"], c).contains("C has to be larger than 0"));

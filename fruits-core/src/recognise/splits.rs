@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::alike::Groups;
-use crate::error::{Error, ErrorKind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step, counted};
 use crate::features::Features;
 
 /// Of a label with one group only, photos next to those for testing that are in neither part, as a share of a part.
@@ -313,8 +313,8 @@ fn check_folds(folds: usize) -> Result<()> {
 
 fn few(label: &str, count: usize, what: &str, folds: usize) -> Error {
     invalid(format!(
-        "{label:?} has {count} {what}{}, which is less than {folds} parts",
-        if count == 1 { "" } else { "s" }
+        "{label:?} has {}, which is less than {folds} parts",
+        counted(count, what)
     ))
 }
 
