@@ -53,6 +53,13 @@ def features_of(tmp_path_factory):
     return features
 
 
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory):
+    """A classifier of the sample photos, and what training it said."""
+    out = tmp_path_factory.mktemp("classifier") / "classifier"
+    return out, run("train", SAMPLE, "--out", out, "--report", out.parent / "report.html", "--json")
+
+
 class S3:
     """A server that speaks S3, and a client to put things there and to look."""
 

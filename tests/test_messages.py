@@ -32,6 +32,12 @@ def place(tmp_path_factory, features_of):
 # What is typed, in that folder, and what has to be in the answer. Each has the exit status 1, or 2 if the command line itself is wrong.
 TABLE = [
     ("features photos --out out", ["--overwrite", "--resume", "the folder is not empty"]),
+    ("identify out photos/Kiwi/view-00.jpg", ["holds features, not a classifier; `fruits train out --out CLASSIFIER` comes first"]),
+    ("identify photos photos/Kiwi/view-00.jpg", ["holds photos, not a classifier; `fruits train photos --out CLASSIFIER` comes first"]),
+    ("serve missing", ["there is nothing here; `fruits train PHOTOS --out missing` makes it"]),
+    ("train photos --out new", ["1 label; there have to be two at least"]),
+    ("train pca --out new", ["holds a PCA, not features"]),
+    ("evaluate pca photos", ["holds a PCA, not a classifier"]),
     ("pca out --out pca", ["--overwrite", "the folder is not empty"]),
     ("pca photos --out new", ["holds photos, not features; `fruits features photos --out FEATURES` comes first"]),
     ("report photos --out new.html", ["holds photos, not features; `fruits features photos"]),

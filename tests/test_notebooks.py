@@ -107,6 +107,14 @@ def test_the_sixth_notebook_finds_what_is_wrong(tmp_path):
     assert "2 duplicate" in page and "misfiled.jpg" in page and "the same pixels as" in page
 
 
+def test_the_seventh_notebook_recognises(tmp_path):
+    done = execute(NOTEBOOKS[7], tmp_path / "page.html", FRUITS_PHOTOS=str(SAMPLE))
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = offline(tmp_path / "page.html")
+    assert "when others of their group were for training" in page and re.search(r"<svg[^>]*Reliability diagram of 96 photos", page)
+    assert "I do not know this" in page and "The nearest photos:" in page and "4 photos, " in page
+
+
 def offline(html):
     """A page, after a look that it needs nothing from elsewhere."""
     page = html.read_text()

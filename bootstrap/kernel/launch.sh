@@ -41,6 +41,6 @@ export PATH=$FRUITS_KIT/bin:$FRUITS_TOOLCHAIN/bin:/usr/local/bin:/usr/bin:/bin
 export EVCXR_TMPDIR=$session/work EVCXR_CONFIG_DIR=$FRUITS_KIT/config RUST_SRC_PATH=$session/std
 # Cells link fruits-core and Rust's standard library dynamically.
 LD_LIBRARY_PATH=$FRUITS_KIT/crates:$FRUITS_TOOLCHAIN/lib/rustlib/$(sed -n 's/^host: //p' "$FRUITS_KIT/rustc")/lib
-export LD_LIBRARY_PATH MALLOC_ARENA_MAX=1 # as in fruits-core/src/main.rs
+export LD_LIBRARY_PATH MALLOC_ARENA_MAX=1 # as in fruits-core/src/main/main.rs
 export FRUITS=${FRUITS:-$FRUITS_KIT/spark/fruits} # what `Spark::local` starts in tasks
 "$FRUITS_EVCXR" --control_file "$1"

@@ -30,6 +30,8 @@ pub enum Step {
     Recognise,
     /// Drawing a figure.
     Draw,
+    /// Serving a page.
+    Serve,
     /// Letting Spark do the work.
     Spark,
 }
@@ -48,6 +50,7 @@ impl Step {
             Step::Pca => "pca",
             Step::Recognise => "recognise",
             Step::Draw => "draw",
+            Step::Serve => "serve",
             Step::Spark => "spark",
         }
     }
@@ -240,5 +243,12 @@ impl Failure {
             step: error.step().to_string(),
             message: error.message().to_owned(),
         }
+    }
+
+    /// A line of JSON each.
+    pub(crate) fn lines(failures: &[Failure]) -> bytes::Bytes {
+        // Strings are always JSON.
+        let line = |failure| serde_json::to_string(failure).unwrap_or_default() + "\n";
+        failures.iter().map(line).collect::<String>().into()
     }
 }

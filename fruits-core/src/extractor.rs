@@ -7,7 +7,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::pixels::Decoding;
+use crate::pixels::{Decoding, Views};
 
 /// What a network is. It is written beside its features; a run takes over the features of another run only if all of it is the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Model {
     /// How photos are decoded for it.
     #[serde(default)]
     pub decoding: Decoding,
+    /// The views of a photo whose features are averaged.
+    #[serde(default)]
+    pub views: Views,
     /// Width and height of the pixels that it takes.
     pub side: u32,
     /// Features of a photo.
@@ -38,6 +41,8 @@ impl Model {
             format!("by other weights (SHA-256 {ours}…, not {theirs}…)")
         } else if self.decoding != other.decoding {
             format!("of photos {}, not {},", self.decoding, other.decoding)
+        } else if self.views != other.views {
+            format!("of photos {}, not {},", self.views, other.views)
         } else if self != other {
             format!("of pixels by {}, not by {},", self.preprocessing, other.preprocessing)
         } else {
@@ -53,7 +58,7 @@ impl Model {
 /// use std::sync::Arc;
 ///
 /// use fruits_core::extractor::{FeatureExtractor, Model};
-/// use fruits_core::pixels::{Decoding, RgbImage};
+/// use fruits_core::pixels::{Decoding, RgbImage, Views};
 /// use fruits_core::{ImageFolder, Result, ndarray::Array2};
 ///
 /// /// The mean of red, green and blue.
@@ -77,6 +82,7 @@ impl Model {
 ///     weights_sha256: String::new(),
 ///     preprocessing: "RGB, Pillow bicubic to 32x32".to_owned(),
 ///     decoding: Decoding::default(),
+///     views: Views::One,
 ///     side: 32,
 ///     features: 3,
 /// }));

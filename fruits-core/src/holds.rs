@@ -17,6 +17,7 @@ pub(crate) enum Wanted {
     Photos,
     Features,
     Pca,
+    Classifier,
 }
 
 /// What is there.
@@ -30,6 +31,7 @@ enum Holds {
     Photos,
     Features,
     Pca,
+    Classifier,
     /// An output of either kind without its last mark.
     Unfinished,
     /// An output of this version of the crate, newer than ours.
@@ -51,11 +53,13 @@ pub(crate) async fn explain(store: &dyn Store, wanted: Wanted, error: Error) -> 
         Wanted::Photos => String::new(),
         Wanted::Features => format!("; `fruits features PHOTOS --out {here}` makes it"),
         Wanted::Pca => format!("; `fruits pca FEATURES --out {here}` makes it"),
+        Wanted::Classifier => format!("; `fruits train PHOTOS --out {here}` makes it"),
     };
     let what = match wanted {
         Wanted::Photos => "photos",
         Wanted::Features => "features",
         Wanted::Pca => "a PCA",
+        Wanted::Classifier => "a classifier",
     };
     let Some(there) = look(store).await else {
         return error;
@@ -76,6 +80,13 @@ pub(crate) async fn explain(store: &dyn Store, wanted: Wanted, error: Error) -> 
         Holds::Photos if wanted == Wanted::Pca => {
             "holds photos, not a PCA; `fruits features` and `fruits pca` come first".to_owned()
         }
+        Holds::Photos if wanted == Wanted::Classifier => {
+            format!("holds photos, not a classifier; `fruits train {here} --out CLASSIFIER` comes first")
+        }
+        Holds::Features if wanted == Wanted::Classifier => {
+            format!("holds features, not a classifier; `fruits train {here} --out CLASSIFIER` comes first")
+        }
+        Holds::Classifier if wanted != Wanted::Classifier => format!("holds a classifier, not {what}"),
         Holds::Features if wanted == Wanted::Pca => {
             format!("holds features, not a PCA; `fruits pca {here} --out PCA` comes first")
         }
@@ -91,7 +102,9 @@ pub(crate) async fn explain(store: &dyn Store, wanted: Wanted, error: Error) -> 
             format!("holds no {}, but {name}", what.trim_start_matches("a "))
         }
         // It is what was wanted, and something is wrong with it.
-        Holds::Photos | Holds::Features | Holds::Pca | Holds::Unfinished | Holds::Others(_) => return error,
+        Holds::Photos | Holds::Features | Holds::Pca | Holds::Classifier | Holds::Unfinished | Holds::Others(_) => {
+            return error;
+        }
     };
     Error::new(error.kind(), error.step(), here, message)
 }
@@ -127,6 +140,9 @@ async fn look(store: &dyn Store) -> Option<Holds> {
         }
         if manifest.get("centre_projection").is_some() {
             return Some(Holds::Pca);
+        }
+        if manifest.get("temperature").is_some() {
+            return Some(Holds::Classifier);
         }
     }
     Some(match keys.iter().find(|key| !key.starts_with('.')) {

@@ -20,10 +20,11 @@
 //! | module | what it knows |
 //! |---|---|
 //! | `notebook` | how values show themselves in a cell |
+//! | [`serve`] | a page on this machine that tells which fruit is on a photo, and the same as JSON |
 //! | [`Report`] | the page about an extraction |
 //! | [`Spark`] | an extraction on a cluster, and the worker in its tasks |
 //! | [`figure`] | scree plot, scatter plot, photos to look around in, contact sheets, similarity of labels |
-//! | [`recognise`] | from features to labels: splits, a classifier, how often it is right |
+//! | [`recognise`] | from features to "which fruit is this": splits, classifiers, how far they can be trusted, answers |
 //! | [`alike`] | which photos are alike: groups, neighbours, what may be wrong |
 //! | [`extract`] | the pipeline: list, read, decode, infer, rows |
 //! | [`pca`] | exact PCA, moments that can be merged |
@@ -59,11 +60,13 @@ pub mod pca;
 pub mod pixels;
 pub mod recognise;
 mod report;
+pub mod serve;
 mod simd;
 mod spare;
 pub mod spark;
 pub mod store;
 mod table;
+mod tensors;
 mod thumbnail;
 
 pub use access::check_access;
@@ -80,8 +83,9 @@ pub use notebook::Show;
 pub use notebook::{begin_cell, cell_failed};
 pub use output::IfExists;
 pub use pca::{Moments, Pca};
-pub use recognise::{Evaluation, Recognition, Splits};
+pub use recognise::{Answer, Answers, Classifier, Evaluation, Recogniser, Recognition, Splits};
 pub use report::Report;
+pub use serve::Server;
 pub use spark::Spark;
 pub use table::{Describe, read_table};
 
@@ -100,9 +104,10 @@ pub use polars;
 pub mod prelude {
     pub use crate::alike::Metric;
     pub use crate::mobilenet::Precision;
+    pub use crate::pixels::Views;
     pub use crate::{
-        ContactSheet, Describe, Error, ErrorKind, Explorer, Extraction, FeatureExtractor, Features, Figure, Groups,
-        IfExists, ImageFolder, Issues, MobileNetV2, Moments, Neighbours, Pca, Photo, Report, Result, Show, Spark,
-        Splits, read_table,
+        Classifier, ContactSheet, Describe, Error, ErrorKind, Explorer, Extraction, FeatureExtractor, Features, Figure,
+        Groups, IfExists, ImageFolder, Issues, MobileNetV2, Moments, Neighbours, Pca, Photo, Recogniser, Report,
+        Result, Show, Spark, Splits, read_table,
     };
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use futures::StreamExt;
 use image::RgbImage;
 use turbojpeg::{Image, PixelFormat, Subsamp};
@@ -53,6 +54,16 @@ pub(crate) async fn small(store: &dyn Store, path: &str, side: u32) -> Result<Rg
 
 /// A picture as a JPEG in a `data:` URI.
 pub(crate) fn jpeg_uri(picture: &RgbImage) -> Result<String> {
+    Ok(data_uri(&jpeg(picture)?))
+}
+
+/// A JPEG as a `data:` URI.
+pub(crate) fn data_uri(jpeg: &[u8]) -> String {
+    format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(jpeg))
+}
+
+/// A picture as a JPEG.
+pub(crate) fn jpeg(picture: &RgbImage) -> Result<Bytes> {
     let image = Image {
         pixels: picture.as_raw().as_slice(),
         width: picture.width() as usize,
@@ -62,5 +73,5 @@ pub(crate) fn jpeg_uri(picture: &RgbImage) -> Result<String> {
     };
     let jpeg = turbojpeg::compress(image, QUALITY, Subsamp::None)
         .map_err(|error| Error::from_source(Step::Draw, "", error))?;
-    Ok(format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(&jpeg)))
+    Ok(Bytes::copy_from_slice(&jpeg))
 }

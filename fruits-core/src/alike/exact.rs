@@ -6,7 +6,7 @@
 const SUMS: usize = 32;
 
 /// `x · y`, of slices of one length.
-pub(super) fn dot(x: &[f32], y: &[f32]) -> f64 {
+pub(crate) fn dot(x: &[f32], y: &[f32]) -> f64 {
     assert_eq!(x.len(), y.len());
     #[cfg(target_arch = "x86_64")]
     if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {

@@ -1,11 +1,11 @@
 //! Which photos are alike: groups that belong together, neighbours, and what may be wrong with a collection.
 
 mod duplicates;
-mod exact;
+pub(crate) mod exact;
 mod groups;
 mod issues;
 mod neighbours;
-mod product;
+pub(crate) mod product;
 mod search;
 mod suspects;
 #[cfg(test)]

@@ -149,6 +149,51 @@ impl Pass {
     }
 }
 
+/// Rows that are put into panels once, for queries that come again and again.
+pub(crate) struct Packed {
+    panels: Panels<f32>,
+    numbers: Vec<f32>,
+    depth: usize,
+    rows: usize,
+}
+
+impl Packed {
+    /// Rows of `depth` numbers, one behind the other.
+    pub fn new(rows: &[f32], depth: usize) -> Self {
+        let (panels, mut numbers) = (Panels::fastest(), Vec::new());
+        panels.pack::<1>(rows, depth, &mut numbers, |number| number);
+        Packed {
+            panels,
+            numbers,
+            depth,
+            rows: rows.len() / depth,
+        }
+    }
+
+    /// Calls `visit` as [`Pass::products`] does. Sums are those of fused products in the order of the numbers: the same on every processor.
+    #[inline(always)]
+    pub fn products(&self, queries: &[f32], visit: impl FnMut(usize, usize, &[f32])) {
+        self.panels
+            .products(queries, &self.numbers, self.depth, self.rows, visit);
+    }
+}
+
+impl Panels<f32> {
+    /// The fastest on this processor.
+    fn fastest() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::is_x86_feature_detected!("avx512f") {
+                return avx512::PANELS;
+            }
+            if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+                return avx2::PANELS;
+            }
+        }
+        plain::PANELS
+    }
+}
+
 impl<E: Copy + Default> Panels<E> {
     fn pack<const STEP: usize>(&self, rows: &[f32], depth: usize, panels: &mut Vec<E>, number: impl Fn(f32) -> E) {
         let count = rows.len() / depth;

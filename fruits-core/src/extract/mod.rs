@@ -23,7 +23,7 @@ use crate::extractor::FeatureExtractor;
 use crate::features::{self, Earlier, Features, FeaturesWriter, Manifest, ROWS_PER_PART, Timings};
 use crate::folder::{self, Census, ImageFolder, Photo, Survey};
 use crate::holds::{self, Wanted};
-use crate::output::IfExists;
+use crate::output::{self, IfExists};
 use crate::pixels::Limits;
 use crate::store::{self, Store};
 use pipeline::{Batch, Listed, Pipeline};
@@ -113,6 +113,23 @@ impl ImageFolder {
             self.failures().to_vec(),
             Arc::new(model.clone()),
         )
+    }
+}
+
+impl Features {
+    /// Reads features, if that is what is at a location, and computes those of the photos there if not, with [progress
+    /// shown](Extraction::show_progress).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read) and [`Extraction::run`].
+    pub async fn read_or_extract<M: FeatureExtractor + Clone + 'static>(
+        location: &str,
+        model: impl FnOnce() -> Result<M>,
+    ) -> Result<Self> {
+        if output::is_there(&*store::open(location)?).await {
+            return Self::read(location).await;
+        }
+        Extraction::open(location, &model()?)?.show_progress().run().await
     }
 }
 

@@ -423,6 +423,7 @@ pub(crate) mod tests {
                 weights_sha256: String::new(),
                 preprocessing: String::new(),
                 decoding: Default::default(),
+                views: Default::default(),
                 side: 1,
                 features: matrix.ncols(),
             },

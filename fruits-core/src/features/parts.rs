@@ -184,13 +184,7 @@ impl FeaturesWriter {
             self.push(super::rows(&[], &[], &none)?).await?;
         }
         let name = self.name((FAILURES, ".jsonl"), "");
-        let mut lines = Vec::new();
-        for failure in failures {
-            serde_json::to_writer(&mut lines, failure)
-                .map_err(|error| Error::from_source(Step::Write, self.run.store().uri(&name), error))?;
-            lines.push(b'\n');
-        }
-        self.run.put(&name, lines.into()).await
+        self.run.put(&name, Failure::lines(failures)).await
     }
 
     fn name(&self, (begin, end): (&str, &str), number: &str) -> String {

@@ -15,10 +15,10 @@ const EVIDENCE_SIDE: u32 = 64;
 /// Photos shown of a group, and of the evidence.
 const PHOTOS: usize = 3;
 /// A row: photos, words, photos.
-const ROW: &str = "display: flex; flex-wrap: wrap; gap: 6px 16px; align-items: center; padding: 8px 0; border-bottom: 1px solid #8884";
-const WORDS: &str = "flex: 1 1 220px; overflow-wrap: anywhere; line-height: 1.35";
+pub(super) const ROW: &str = "display: flex; flex-wrap: wrap; gap: 6px 16px; align-items: center; padding: 8px 0; border-bottom: 1px solid #8884";
+pub(super) const WORDS: &str = "flex: 1 1 220px; overflow-wrap: anywhere; line-height: 1.35";
 /// Rows whose photos are read at the same time.
-const ROWS_AHEAD: usize = 8;
+pub(super) const ROWS_AHEAD: usize = 8;
 
 impl Neighbours {
     /// The first so many photos, each beside its neighbours, the nearest first. Photos that are gone leave an empty frame.
@@ -118,7 +118,7 @@ impl Issues {
     }
 }
 
-async fn pictures<'a>(
+pub(super) async fn pictures<'a>(
     store: Option<&dyn Store>,
     paths: impl Iterator<Item = &'a str>,
     side: u32,

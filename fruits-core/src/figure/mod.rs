@@ -1,10 +1,12 @@
 //! Figures: data in, SVG or HTML out.
 
 mod alike;
+mod confusion;
 mod contact;
 mod diffusion;
 mod explorer;
 mod palette;
+mod reliability;
 mod scatter;
 pub(crate) mod scree;
 mod similarity;

@@ -17,11 +17,11 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use image::RgbImage;
-use ndarray::Array2;
+use ndarray::{Array1, Array2, Axis};
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extractor::{FeatureExtractor, Model};
-use crate::pixels::{Decoding, SIDE};
+use crate::pixels::{Decoding, SIDE, Views};
 use engine::{Engine, engine};
 pub use network::{ConvNorm, InvertedResidual, Network};
 pub use weights::{IMAGENET_SHA256, WEIGHTS_FILE, WEIGHTS_VARIABLE};
@@ -88,6 +88,23 @@ impl MobileNetV2 {
         Ok(model)
     }
 
+    /// The network that makes features of the same kind as those of a model, such as the one that a classifier was trained with.
+    ///
+    /// # Errors
+    /// As [`imagenet`](Self::imagenet); [`ErrorKind::Unsupported`] if they were made otherwise, or the processor cannot make them.
+    pub fn like(model: &Model) -> Result<Self> {
+        let network = Self::imagenet()?.with_decoding(model.decoding).with_views(model.views);
+        let in_both = [Precision::F32, Precision::Bf16].map(|precision| network.clone().with_precision(precision));
+        if let Some(network) = in_both.into_iter().flatten().find(|network| network.model() == model) {
+            return Ok(network);
+        }
+        let message = match network.model().difference(model) {
+            Some(difference) => format!("this network gives features {difference} or this processor cannot give them"),
+            None => "this processor cannot give its features".to_owned(),
+        };
+        Err(Error::new(ErrorKind::Unsupported, Step::Weights, &model.name, message))
+    }
+
     /// The network with other weights of the same shape, such as fine-tuned ones: a safetensors file with Keras' layer names, as
     /// `bootstrap/weights.py` writes it.
     ///
@@ -103,6 +120,7 @@ impl MobileNetV2 {
                 weights_sha256,
                 preprocessing: "RGB, Pillow bicubic to 224x224, x / 127.5 - 1".to_owned(),
                 decoding: Decoding::default(),
+                views: Views::One,
                 side: SIDE,
                 features: FEATURES,
             },
@@ -133,6 +151,21 @@ impl MobileNetV2 {
         self
     }
 
+    /// The same network for photos that are seen from several sides: their features are the mean over these views. Features of both are not mixed
+    /// by a resumed run.
+    ///
+    /// ```no_run
+    /// use fruits_core::MobileNetV2;
+    /// use fruits_core::pixels::Views;
+    ///
+    /// let model = MobileNetV2::imagenet()?.with_views(Views::Turned);
+    /// # Ok::<(), fruits_core::Error>(())
+    /// ```
+    pub fn with_views(mut self, views: Views) -> Self {
+        self.model.views = views;
+        self
+    }
+
     /// SHA-256 of the weights' file, in hexadecimal.
     pub fn weights_sha256(&self) -> &str {
         &self.model.weights_sha256
@@ -149,16 +182,31 @@ impl MobileNetV2 {
     /// # Errors
     /// [`ErrorKind::Invalid`] if a photo has another size: see [`network_input`](crate::pixels::network_input).
     pub fn features(&self, photos: &[RgbImage]) -> Result<Array2<f32>> {
-        self.run(photos, |engine| engine.features_by_all(photos))
+        self.run(photos, |engine, photos| engine.features_by_all(photos))
     }
 
-    fn run(&self, photos: &[RgbImage], by_engine: impl FnOnce(&dyn Engine) -> Array2<f32>) -> Result<Array2<f32>> {
+    fn run(&self, photos: &[RgbImage], by_engine: fn(&dyn Engine, &[RgbImage]) -> Array2<f32>) -> Result<Array2<f32>> {
         if let Some(photo) = photos.iter().find(|photo| photo.dimensions() != (SIDE, SIDE)) {
             let (width, height) = photo.dimensions();
             let message = format!("the network takes {SIDE}x{SIDE} pixels, not {width}x{height}");
             return Err(Error::new(ErrorKind::Invalid, Step::Infer, "", message));
         }
-        Ok(by_engine(&*self.engine))
+        let views = self.model.views;
+        if views == Views::One {
+            return Ok(by_engine(&*self.engine, photos));
+        }
+        let seen: Vec<RgbImage> = photos.iter().flat_map(|photo| views.of(photo)).collect();
+        let of_views = by_engine(&*self.engine, &seen);
+        let mut features = Array2::zeros((photos.len(), of_views.ncols()));
+        let of_photos = of_views.axis_chunks_iter(Axis(0), views.count());
+        for (mut row, of_photo) in features.rows_mut().into_iter().zip(of_photos) {
+            let sum = of_photo
+                .rows()
+                .into_iter()
+                .fold(Array1::zeros(row.len()), |sum, view| sum + view.mapv(f64::from));
+            row.assign(&sum.mapv(|sum: f64| (sum / views.count() as f64) as f32));
+        }
+        Ok(features)
     }
 }
 
@@ -169,7 +217,7 @@ impl FeatureExtractor for MobileNetV2 {
 
     /// As [`features`](MobileNetV2::features), by this thread alone.
     fn extract(&self, photos: &[RgbImage]) -> Result<Array2<f32>> {
-        self.run(photos, |engine| engine.features(photos))
+        self.run(photos, |engine, photos| engine.features(photos))
     }
 }
 

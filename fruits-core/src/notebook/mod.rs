@@ -1,6 +1,7 @@
 //! How values show themselves in a notebook cell: evcxr calls `evcxr_display` on the last value of a cell.
 
 mod failure;
+mod recognise;
 mod table;
 
 use std::any::Any;
@@ -14,13 +15,14 @@ use tokio::runtime::RuntimeFlavor;
 
 use crate::alike::{Issues, Neighbours};
 use crate::error::{Error, Failure, Result, printable_lines};
+use crate::extractor::Model;
 use crate::features::{Features, Manifest};
 use crate::figure::scree::percent;
 use crate::figure::{ContactSheet, Explorer, Figure, THRESHOLDS};
 use crate::folder::{ImageFolder, Photo, Survey};
 use crate::mobilenet::MobileNetV2;
 use crate::pca::Pca;
-use crate::recognise::{Evaluation, Recognition};
+use crate::recognise::{Answer, Answers, Classifier, Evaluation, Recogniser, Recognition};
 use crate::report::Report;
 use crate::store;
 use crate::thumbnail::{photos_of, thumbnail};
@@ -38,8 +40,6 @@ const PRINTED: usize = 4000;
 /// Photos whose neighbours are shown, and issues of each kind.
 const NEIGHBOURS: usize = 10;
 const ISSUES: usize = 10;
-/// Labels that are shown of an evaluation.
-const WORST: usize = 10;
 /// Failures that are listed; more are counted.
 const FAILURES: usize = 5;
 /// A cell should answer at once: if its photos take longer, it does without them.
@@ -127,7 +127,7 @@ impl Photo {
 impl Manifest {
     /// Shows where the features come from and what made them.
     pub fn evcxr_display(&self) {
-        let decoding = self.model.decoding;
+        let Model { decoding, views, .. } = self.model;
         let rows = [
             ("photos of", self.source.clone()),
             ("network", self.model.name.clone()),
@@ -137,6 +137,7 @@ impl Manifest {
                 "decoding",
                 format!("upright: {}, draft: {}", decoding.upright, decoding.draft),
             ),
+            ("photos are seen", views.to_string()),
             ("features of a photo", self.model.features.to_string()),
             ("photos with features", self.photos.to_string()),
             ("of an earlier run", self.reused.to_string()),
@@ -215,32 +216,6 @@ impl Issues {
     }
 }
 
-impl Evaluation {
-    /// Shows how many photos are right, and the labels that are mistaken most.
-    pub fn evcxr_display(&self) {
-        let shape = self.to_string();
-        let worst = self.labels_table().head(Some(WORST));
-        emit(
-            html! { p { (shape) } (table(&worst, &[], "")) },
-            &format!("{shape}\n{worst}"),
-        );
-    }
-}
-
-impl Recognition {
-    /// Shows what is recognised by chance and by group, and the labels that are mistaken most by group.
-    pub fn evcxr_display(&self) {
-        let worst = self.by_group().labels_table().head(Some(WORST));
-        let page = html! {
-            p { (self.sentence()) }
-            (table(&self.table(), &[], ""))
-            p { "Mistaken most, by group:" }
-            (table(&worst, &[], ""))
-        };
-        emit(page, &format!("{self}\n{worst}"));
-    }
-}
-
 impl Figure {
     /// Shows the figure.
     pub fn evcxr_display(&self) {
@@ -287,12 +262,16 @@ impl<T: Debug + 'static> Show for T {
             || show_result::<_, Error>(value, Issues::evcxr_display)
             || show_result::<_, Error>(value, Evaluation::evcxr_display)
             || show_result::<_, Error>(value, Recognition::evcxr_display)
+            || show_result::<_, Error>(value, Classifier::evcxr_display)
+            || show_result::<_, Error>(value, Answers::evcxr_display)
+            || show_result::<_, Error>(value, Answer::evcxr_display)
             || show_result::<_, Error>(value, Figure::evcxr_display)
             || show_result::<_, Error>(value, Explorer::evcxr_display)
             || show_result::<_, Error>(value, Manifest::evcxr_display)
             || show_result::<_, Error>(value, ContactSheet::evcxr_display)
             || show_result::<_, Error>(value, show_frame)
             || show_result::<MobileNetV2, Error>(value, print)
+            || show_result::<Recogniser, Error>(value, print)
             || show_result::<Report, Error>(value, print);
         if !is_shown {
             print(self);

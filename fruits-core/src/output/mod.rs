@@ -246,6 +246,11 @@ pub(crate) async fn open<T: DeserializeOwned>(store: &dyn Store) -> Result<Finis
     Ok(finished)
 }
 
+/// Whether there is an output, of whatever kind.
+pub(crate) async fn is_there(store: &dyn Store) -> bool {
+    store.get(MANIFEST, Length::AtMost(MAX_FILE)).await.is_ok()
+}
+
 /// A small file, if it is there.
 async fn optional(store: &dyn Store, key: &str) -> Result<Option<Bytes>> {
     match store.get(key, Length::AtMost(MAX_FILE)).await {

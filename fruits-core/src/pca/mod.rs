@@ -6,6 +6,8 @@
 mod moments;
 mod persist;
 
+use faer::linalg::solvers::Llt;
+use faer::prelude::Solve;
 use faer::{Accum, Mat, MatMut, MatRef, Par, Side};
 use linfa::ParamGuard;
 use linfa::dataset::DatasetBase;
@@ -242,6 +244,11 @@ impl Pca {
         &self.mean
     }
 
+    /// Whether features were divided by their standard deviation.
+    pub fn is_standardized(&self) -> bool {
+        self.scale.is_some()
+    }
+
     /// The components, one a row, each of length one: `k x d`.
     pub fn components(&self) -> &Array2<f64> {
         &self.components
@@ -371,6 +378,30 @@ pub(crate) fn product(a: ArrayView2<f64>, b: ArrayView2<f64>) -> Array2<f64> {
         );
     }
     result
+}
+
+/// The rows that a symmetric, positive definite matrix turns into these rows.
+pub(crate) fn solve(symmetric: &Array2<f64>, rows: &Array2<f64>) -> Result<Array2<f64>> {
+    let (size, count) = (symmetric.nrows(), rows.nrows());
+    let solved = cholesky(symmetric)?.solve(Mat::from_fn(size, count, |i, j| rows[[j, i]]));
+    Ok(Array2::from_shape_fn((count, size), |(i, j)| solved[(j, i)]))
+}
+
+/// A matrix with zeros above its diagonal that makes rows of this covariance white: the inverse of its Cholesky factor.
+pub(crate) fn whitening(covariance: &Array2<f64>) -> Result<Array2<f64>> {
+    let size = covariance.nrows();
+    let factor = cholesky(covariance)?;
+    let mut inverse = Mat::<f64>::identity(size, size);
+    faer::linalg::triangular_solve::solve_lower_triangular_in_place(factor.L(), inverse.as_mut(), Par::rayon(0));
+    Ok(Array2::from_shape_fn((size, size), |(i, j)| inverse[(i, j)]))
+}
+
+fn cholesky(symmetric: &Array2<f64>) -> Result<Llt<f64>> {
+    let size = symmetric.nrows();
+    let matrix = Mat::from_fn(size, size, |i, j| symmetric[[i, j]]);
+    matrix
+        .llt(Side::Lower)
+        .map_err(|error| invalid(format!("the matrix is not positive definite: {error:?}")))
 }
 
 fn invalid(message: impl Into<String>) -> Error {

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use ndarray::Array1;
 use polars::prelude::*;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::Pca;
-use crate::error::{Error, ErrorKind, Result, Step};
+use crate::error::{Error, Result, Step};
 use crate::features::Features;
 use crate::holds::{self, Wanted};
 use crate::output::{self, IfExists, Kind, Run};
+use crate::tensors::{self, Tensor, Tensors};
 use crate::{store, table};
 
 const COMPONENTS: (&str, &str) = ("components/part-00000-00000", ".parquet");
@@ -118,32 +118,18 @@ impl Pca {
         let uri = store.uri(STATE.0);
         let file = finished.read(&*store, STATE.0, EARLIER_STATE).await?;
         let manifest = finished.about;
-        let state = SafeTensors::deserialize(&file).map_err(|error| Error::from_source(Step::Read, &uri, error))?;
-        let invalid = |what: &str| {
-            Error::new(
-                ErrorKind::Invalid,
-                Step::Read,
-                &uri,
-                format!("{what} is missing or damaged"),
-            )
-        };
-        let vector = |name: &str| state.tensor(name).ok().and_then(floats).map(Array1::from);
-
-        let mean = vector("mean").ok_or_else(|| invalid("mean"))?;
-        let explained_variance = vector("explained_variance").ok_or_else(|| invalid("explained_variance"))?;
-        let total_variance = vector("total_variance").ok_or_else(|| invalid("total_variance"))?;
-        let components = vector("components").ok_or_else(|| invalid("components"))?;
-        let kept = components.len() / mean.len().max(1);
-        let components = components
-            .into_shape_with_order((kept, mean.len()))
-            .map_err(|_| invalid("components"))?;
-        let scale = vector("scale");
+        let state = Tensors::read(&file, &uri)?;
+        let mean = state.vector("mean")?;
+        let explained_variance = state.vector("explained_variance")?;
+        let total_variance = state.vector("total_variance")?;
+        let components = state.matrix("components", mean.len())?;
+        let (kept, scale) = (components.nrows(), state.optional("scale"));
         let fits = kept > 0
             && kept <= explained_variance.len()
             && total_variance.len() == 1
             && scale.as_ref().is_none_or(|scale| scale.len() == mean.len());
         if !fits {
-            return Err(invalid("a tensor of the right shape"));
+            return Err(state.damaged("a tensor of the right shape"));
         }
         Ok(Pca {
             n: manifest.n,
@@ -158,38 +144,16 @@ impl Pca {
 
     /// All numbers, bit for bit, as a safetensors file.
     fn state(&self, uri: &str) -> Result<Bytes> {
-        let components: Vec<f64> = self.components.iter().copied().collect();
-        let mut arrays = vec![
-            ("mean", vec![self.mean.len()], bytes(self.mean.iter())),
-            (
-                "explained_variance",
-                vec![self.explained_variance.len()],
-                bytes(self.explained_variance.iter()),
-            ),
-            ("total_variance", vec![1], bytes([self.total_variance].iter())),
-            ("components", self.components.shape().to_vec(), bytes(components.iter())),
+        let total = Array1::from_elem(1, self.total_variance);
+        let mut tensors = vec![
+            Tensor::new("mean", self.mean.view()),
+            Tensor::new("explained_variance", self.explained_variance.view()),
+            Tensor::new("total_variance", total.view()),
+            Tensor::new("components", self.components.view()),
         ];
         if let Some(scale) = &self.scale {
-            arrays.push(("scale", vec![scale.len()], bytes(scale.iter())));
+            tensors.push(Tensor::new("scale", scale.view()));
         }
-        let failed = |error| Error::from_source(Step::Write, uri, error);
-        let views: Vec<_> = arrays
-            .iter()
-            .map(|(name, shape, data)| Ok((*name, TensorView::new(Dtype::F64, shape.clone(), data)?)))
-            .collect::<Result<_, _>>()
-            .map_err(failed)?;
-        Ok(safetensors::serialize(views, None).map_err(failed)?.into())
+        tensors::to_file(&tensors, uri)
     }
-}
-
-fn bytes<'a>(values: impl Iterator<Item = &'a f64>) -> Vec<u8> {
-    values.flat_map(|value| value.to_le_bytes()).collect()
-}
-
-fn floats(view: TensorView) -> Option<Vec<f64>> {
-    let floats = view
-        .data()
-        .chunks_exact(8)
-        .map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap_or_default()));
-    (view.dtype() == Dtype::F64).then(|| floats.collect())
 }

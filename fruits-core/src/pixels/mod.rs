@@ -18,6 +18,7 @@ mod png;
 mod resize;
 mod rows;
 mod tiff;
+mod views;
 mod webp;
 mod weights;
 
@@ -25,6 +26,7 @@ pub use decode::decode;
 pub use image::RgbImage;
 pub use limits::Limits;
 pub use resize::resize;
+pub use views::Views;
 
 use std::fmt;
 

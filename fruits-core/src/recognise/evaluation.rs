@@ -1,24 +1,22 @@
-//! How often a classifier is right about photos that it has not seen.
+//! How often a classifier is right about photos that it has not seen, and how sure it should be.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use linfa::DatasetBase;
-use linfa::ParamGuard;
 use linfa::traits::Fit;
-use ndarray::{Array1, Axis};
+use ndarray::{Array1, Array2, Axis};
 use polars::prelude::{Column, DataFrame};
 
-use super::logistic::{LogisticParams, LogisticRegression};
+use super::calibration::{self, Bin};
+use super::familiarity::{Familiarity, Signs};
 use super::splits::Splits;
-use crate::alike::Groups;
-use crate::error::Result;
+use super::{Classify, softmax};
+use crate::error::{Error, Result};
 use crate::features::Features;
 
-/// Folds of [`Features::recognition`].
-const FOLDS: usize = 5;
 /// Labels that are kept of an answer.
-const ANSWERS: usize = 5;
+pub(super) const ANSWERS: usize = 5;
 /// Times that groups are drawn anew for an interval.
 const DRAWS: usize = 1000;
 
@@ -29,6 +27,8 @@ pub struct Evaluation {
     splits: Splits,
     labels: Vec<String>,
     tested: Vec<Tested>,
+    /// Of each photo that was tested, the score of each label; of one that was not for training, minus infinity.
+    scores: Array2<f64>,
 }
 
 /// A photo that was tested.
@@ -38,6 +38,7 @@ struct Tested {
     label: usize,
     /// The most probable labels, the first first, and their probabilities.
     answers: Vec<(usize, f64)>,
+    signs: Signs,
 }
 
 impl Tested {
@@ -50,8 +51,21 @@ impl Tested {
     }
 }
 
+/// Photos of one label that were taken for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confusion {
+    /// Their label.
+    pub label: String,
+    /// The label that they were taken for.
+    pub taken_for: String,
+    /// Photos of their label that were tested.
+    pub photos: usize,
+    /// Rows of the features that were mistaken.
+    pub rows: Vec<usize>,
+}
+
 impl Features {
-    /// Trains a logistic regression with the one part of each split, and asks it about the other.
+    /// Trains a classifier with the one part of each split, and asks it about the other.
     ///
     /// ```no_run
     /// use fruits_core::recognise::{LogisticRegression, Splits};
@@ -60,7 +74,7 @@ impl Features {
     /// # async fn example() -> fruits_core::Result<()> {
     /// let features = Features::read("features").await?;
     /// let splits = Splits::by_group(&features, &Groups::series(&features), 5)?;
-    /// let evaluation = features.evaluate(&splits, &LogisticRegression::params())?;
+    /// let evaluation = features.evaluate(&splits, &LogisticRegression::new())?;
     /// println!("{:.1} % are right", 100.0 * evaluation.accuracy());
     /// # Ok(())
     /// # }
@@ -69,64 +83,110 @@ impl Features {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a split has photos of less than two labels for training, or a feature is not
     /// finite.
-    pub fn evaluate(&self, splits: &Splits, params: &LogisticParams) -> Result<Evaluation> {
-        let params = params.check_ref()?;
+    pub fn evaluate<P, C>(&self, splits: &Splits, params: &P) -> Result<Evaluation>
+    where
+        P: Fit<Array2<f32>, Array1<String>, Error, Object = C>,
+        C: Classify,
+    {
         let own = self.label_column();
         let labels: Vec<String> = self.by_label().into_keys().map(str::to_owned).collect();
         let number = |label: &str| labels.partition_point(|other| other.as_str() < label);
-        let mut tested = Vec::new();
+        let mut tests = Tests::none(labels.len());
         for split in splits.splits() {
-            let train = self.matrix().select(Axis(0), &split.train);
-            let targets: Array1<String> = split.train.iter().map(|row| own[*row].to_owned()).collect();
-            let fitted: LogisticRegression = params.fit(&DatasetBase::new(train, targets))?;
+            let fitted = self.fit_rows(params, &split.train)?;
             let numbers: Vec<usize> = fitted.labels().iter().map(|label| number(label)).collect();
-            let probabilities = fitted.probabilities(self.matrix().select(Axis(0), &split.test).view())?;
-            for (row, probabilities) in split.test.iter().zip(probabilities.outer_iter()) {
-                let mut answers: Vec<(usize, f64)> =
-                    numbers.iter().copied().zip(probabilities.iter().copied()).collect();
-                answers.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-                answers.truncate(ANSWERS);
-                tested.push(Tested {
-                    row: *row,
-                    label: number(own[*row]),
-                    answers,
-                });
+            let of_split = Tests::of(self, &fitted, &split.train, &split.test)?;
+            let mut scores = Array2::from_elem((split.test.len(), labels.len()), f64::NEG_INFINITY);
+            for (label, of_label) in numbers.into_iter().zip(of_split.scores.columns()) {
+                scores.column_mut(label).assign(&of_label);
             }
+            tests.add(Tests { scores, ..of_split });
         }
-        tested.sort_by_key(|tested| tested.row);
-        Ok(Evaluation {
-            features: self.clone(),
-            splits: splits.clone(),
-            labels,
-            tested,
-        })
+        let own = tests.rows.iter().map(|row| number(own[*row])).collect();
+        Ok(Evaluation::new(self, splits.clone(), labels, tests, own, 1.0))
     }
 
-    /// How well fruit is recognised by these features: a logistic regression, in five folds by chance and in five by group.
-    ///
-    /// ```no_run
-    /// use fruits_core::{Features, Groups};
-    ///
-    /// # async fn example() -> fruits_core::Result<()> {
-    /// let features = Features::read("features").await?;
-    /// println!("{}", features.recognition(&Groups::series(&features))?);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Splits::random`], [`Splits::by_group`] and [`evaluate`](Self::evaluate).
-    pub fn recognition(&self, groups: &Groups) -> Result<Recognition> {
-        let params = LogisticRegression::params();
-        Ok(Recognition {
-            by_chance: self.evaluate(&Splits::random(self, FOLDS)?, &params)?,
-            by_group: self.evaluate(&Splits::by_group(self, groups, FOLDS)?, &params)?,
-            groups: groups.clone(),
-        })
+    /// A classifier that was trained with these rows.
+    pub(super) fn fit_rows<P, C>(&self, params: &P, rows: &[usize]) -> Result<C>
+    where
+        P: Fit<Array2<f32>, Array1<String>, Error, Object = C>,
+    {
+        let own = self.label_column();
+        let targets: Array1<String> = rows.iter().map(|row| own[*row].to_owned()).collect();
+        params.fit(&DatasetBase::new(self.matrix().select(Axis(0), rows), targets))
     }
 }
 
+/// What a classifier said of some rows.
+pub(super) struct Tests {
+    pub rows: Vec<usize>,
+    /// The score of each label; of one that was not for training, minus infinity.
+    pub scores: Array2<f64>,
+    pub signs: Vec<Signs>,
+}
+
+impl Tests {
+    fn none(labels: usize) -> Self {
+        Tests {
+            rows: Vec::new(),
+            scores: Array2::zeros((0, labels)),
+            signs: Vec::new(),
+        }
+    }
+
+    /// Asks a classifier that was trained with some rows about others.
+    pub fn of(features: &Features, classifier: &impl Classify, train: &[usize], test: &[usize]) -> Result<Self> {
+        let (train, rows) = (features.matrix().select(Axis(0), train), test.to_vec());
+        let test = features.matrix().select(Axis(0), test);
+        let scores = classifier.scores(test.view())?;
+        let signs = Signs::all(test.view(), scores.view(), train.view())?;
+        Ok(Tests { rows, scores, signs })
+    }
+
+    fn add(&mut self, more: Tests) {
+        self.rows.extend(more.rows);
+        self.signs.extend(more.signs);
+        self.scores.append(Axis(0), more.scores.view()).expect("as many labels");
+    }
+}
+
+/// The most probable labels, the first first, and their probabilities.
+pub(super) fn answers(scores: Array1<f64>, temperature: f64) -> Vec<(usize, f64)> {
+    let mut probabilities = scores / temperature;
+    softmax(probabilities.view_mut());
+    let mut answers: Vec<(usize, f64)> = probabilities.into_iter().enumerate().collect();
+    answers.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    answers.truncate(ANSWERS);
+    answers
+}
+
 impl Evaluation {
+    /// In the order of the rows.
+    pub(super) fn new(
+        features: &Features,
+        splits: Splits,
+        labels: Vec<String>,
+        tests: Tests,
+        own: Vec<usize>,
+        temperature: f64,
+    ) -> Self {
+        let mut order: Vec<usize> = (0..tests.rows.len()).collect();
+        order.sort_by_key(|test| tests.rows[*test]);
+        let tested = order.iter().map(|test| Tested {
+            row: tests.rows[*test],
+            label: own[*test],
+            answers: answers(tests.scores.row(*test).to_owned(), temperature),
+            signs: tests.signs[*test],
+        });
+        Evaluation {
+            features: features.clone(),
+            splits,
+            tested: tested.collect(),
+            labels,
+            scores: tests.scores.select(Axis(0), &order),
+        }
+    }
+
     /// Photos that were tested; if more than once, each time counts.
     pub fn tested(&self) -> usize {
         self.tested.len()
@@ -180,6 +240,64 @@ impl Evaluation {
         sum / f64::from(count)
     }
 
+    /// By what scores have to be divided for the probabilities that fit best: above 1, the classifier is too sure of itself. 1 if no label has
+    /// several groups.
+    ///
+    /// [Guo et al., On calibration of modern neural networks, 2017](https://arxiv.org/abs/1706.04599): the log loss is smallest there.
+    pub fn temperature(&self) -> f64 {
+        calibration::temperature(self.scores.view(), &self.own_labels(), |tested| self.is_honest(tested))
+    }
+
+    /// The same answers with probabilities that are calibrated: of half of the groups by the [temperature](Self::temperature) of the other
+    /// half, so that no photo calibrates itself.
+    pub fn calibrated(&self) -> Self {
+        let (own, units) = (self.own_labels(), self.splits.units());
+        let half = |tested: usize| units[self.tested[tested].row] % 2;
+        let temperatures = [1, 0].map(|other| {
+            calibration::temperature(self.scores.view(), &own, |tested| {
+                self.is_honest(tested) && half(tested) == other
+            })
+        });
+        let mut calibrated = self.clone();
+        for (at, tested) in calibrated.tested.iter_mut().enumerate() {
+            tested.answers = answers(self.scores.row(at).to_owned(), temperatures[half(at)]);
+        }
+        calibrated
+    }
+
+    /// What is said with a probability, and how often it is right, in 15 bins of equal width; bins without photos are left out.
+    pub fn reliability(&self) -> Vec<Bin> {
+        let first = self
+            .tested
+            .iter()
+            .filter_map(|tested| Some((tested.answers.first()?.1, tested.is_right())));
+        calibration::bins(first)
+    }
+
+    /// How far probabilities are from how often they are right, on average: the expected calibration error of the [bins](Self::reliability).
+    pub fn calibration_error(&self) -> f64 {
+        calibration::error(&self.reliability())
+    }
+
+    /// What is familiar about these photos, whose labels are known.
+    pub(super) fn familiarity(&self) -> Familiarity {
+        let honest = (0..self.tested.len()).filter(|tested| self.is_honest(*tested));
+        let signs: Vec<Signs> = honest.map(|tested| self.tested[tested].signs).collect();
+        Familiarity::new(&signs, self.features.manifest().model.views)
+    }
+
+    /// Whether a photo's label has several groups. Of others, twins were for training: they say nothing of how sure one may be.
+    fn is_honest(&self, tested: usize) -> bool {
+        !self
+            .splits
+            .optimistic()
+            .contains(&self.labels[self.tested[tested].label])
+    }
+
+    fn own_labels(&self) -> Vec<usize> {
+        self.tested.iter().map(|tested| tested.label).collect()
+    }
+
     /// A row a label that was tested, the worst first: `label`, `photos`, `right`, `recall` (how many of its photos are right), `precision` (how
     /// many of the photos that are called so are), `f1`, and `taken_for`, the label that most of the others were taken for.
     pub fn labels_table(&self) -> DataFrame {
@@ -228,6 +346,34 @@ impl Evaluation {
             ),
         ];
         DataFrame::new_infer_height(columns).expect("columns of one length")
+    }
+
+    /// What was mistaken for what, the most photos first; of equals, in the order of the labels.
+    pub fn confusions(&self) -> Vec<Confusion> {
+        let mut rows: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+        let mut photos = vec![0; self.labels.len()];
+        for tested in &self.tested {
+            photos[tested.label] += 1;
+            if let Some((answer, _)) = tested.answers.first().filter(|_| !tested.is_right()) {
+                rows.entry((tested.label, *answer)).or_default().push(tested.row);
+            }
+        }
+        let mut all: Vec<Confusion> = rows
+            .into_iter()
+            .map(|((label, answer), rows)| Confusion {
+                label: self.labels[label].clone(),
+                taken_for: self.labels[answer].clone(),
+                photos: photos[label],
+                rows,
+            })
+            .collect();
+        all.sort_by_key(|confusion| std::cmp::Reverse(confusion.rows.len()));
+        all
+    }
+
+    /// The features that were tested, and others.
+    pub fn features(&self) -> &Features {
+        &self.features
     }
 
     fn counts(&self) -> Vec<Counts> {
@@ -288,134 +434,11 @@ impl fmt::Display for Evaluation {
     }
 }
 
-/// How well fruit is recognised, by chance and by group. Made by [`Features::recognition`].
-#[derive(Debug, Clone)]
-pub struct Recognition {
-    by_chance: Evaluation,
-    by_group: Evaluation,
-    groups: Groups,
-}
-
-impl Recognition {
-    /// Photos that are like those tested were for training: how well photos are remembered.
-    pub fn by_chance(&self) -> &Evaluation {
-        &self.by_chance
-    }
-
-    /// No photo of a tested group was for training: how well fruit is recognised.
-    pub fn by_group(&self) -> &Evaluation {
-        &self.by_group
-    }
-
-    /// A row for each of both: `split`, `photos`, `accuracy`, `low` and `high` (the interval of 95 %), `top5`, `macro_f1`.
-    pub fn table(&self) -> DataFrame {
-        let both = [("by chance", &self.by_chance), ("by group", &self.by_group)];
-        let numbers = |of: &dyn Fn(&Evaluation) -> f64| both.map(|(_, evaluation)| of(evaluation)).to_vec();
-        let columns = vec![
-            Column::new("split".into(), both.map(|(name, _)| name).to_vec()),
-            Column::new(
-                "photos".into(),
-                both.map(|(_, evaluation)| evaluation.tested() as u32).to_vec(),
-            ),
-            Column::new("accuracy".into(), numbers(&Evaluation::accuracy)),
-            Column::new("low".into(), numbers(&|evaluation| evaluation.interval().0)),
-            Column::new("high".into(), numbers(&|evaluation| evaluation.interval().1)),
-            Column::new("top5".into(), numbers(&|evaluation| evaluation.top(ANSWERS))),
-            Column::new("macro_f1".into(), numbers(&Evaluation::macro_f1)),
-        ];
-        DataFrame::new_infer_height(columns).expect("columns of one length")
-    }
-
-    /// What the two numbers say.
-    pub fn sentence(&self) -> String {
-        let (chance, group) = (self.by_chance.accuracy(), self.by_group.accuracy());
-        format!(
-            "{} of photos are right when others of their group were for training, {} when none was ({}): expect the second of fruit that is \
-             photographed anew.",
-            percent(chance),
-            percent(group),
-            self.groups
-        )
-    }
-}
-
-impl fmt::Display for Recognition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "by chance: {}", self.by_chance)?;
-        writeln!(f, "by group:  {}", self.by_group)?;
-        f.write_str(&self.sentence())
-    }
-}
-
 fn share(right: impl Iterator<Item = bool>) -> f64 {
     let (right, all) = right.fold((0, 0), |(right, all), is| (right + usize::from(is), all + 1));
     right as f64 / f64::from(all)
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{:.1}\u{a0}%", 100.0 * share)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::features::tests::features;
-
-    /// Three kinds of fruit in four videos each. What a video has in common is larger than what a kind has.
-    fn photos() -> Features {
-        let mut random = fastrand::Rng::with_seed(3);
-        let (mut paths, mut rows) = (Vec::new(), Vec::new());
-        for (kind, label) in ["Kiwi", "Lemon", "Pear"].into_iter().enumerate() {
-            for video in ["", "r_", "r2_", "r3_"] {
-                let own: Vec<f32> = (0..20).map(|_| 2.0 * random.f32()).collect();
-                for frame in 0..10 {
-                    paths.push(format!("/none/{label}/{video}{frame}.jpg"));
-                    let number = |at: usize| own[at] + 0.1 * random.f32() + if at == kind { 1.0 } else { 0.0 };
-                    rows.extend((0..20).map(number).collect::<Vec<_>>());
-                }
-            }
-        }
-        let labels: Vec<String> = paths
-            .iter()
-            .map(|path| path.split('/').nth(2).unwrap().to_owned())
-            .collect();
-        let matrix = ndarray::Array2::from_shape_vec((120, 20), rows).unwrap();
-        features(&paths, &labels, &matrix)
-    }
-
-    #[test]
-    fn by_chance_all_is_right_and_by_group_it_is_not() {
-        let photos = photos();
-        let recognition = photos.recognition(&Groups::series(&photos)).unwrap();
-        let (chance, group) = (recognition.by_chance().accuracy(), recognition.by_group().accuracy());
-        assert!(chance > 0.99 && group < 0.9, "{chance} {group}");
-        let (low, high) = recognition.by_group().interval();
-        let (narrow, wide) = (recognition.by_chance().interval(), high - low);
-        assert!(low <= group && group <= high && wide > 0.1 && narrow.1 - narrow.0 < 0.05);
-        assert_eq!(recognition.by_group().top(3), 1.0, "there are three labels");
-        assert!(
-            recognition
-                .sentence()
-                .contains("12 groups of photos whose names differ"),
-            "{recognition}"
-        );
-        assert_eq!(recognition.table().shape(), (2, 7));
-
-        let answers = recognition.by_group().answers_table();
-        assert_eq!(answers.shape(), (120, 5));
-        let labels = recognition.by_group().labels_table();
-        let column = |name: &str| labels.column(name).unwrap().f64().unwrap().clone();
-        let mean = column("f1").iter().flatten().sum::<f64>() / 3.0;
-        assert!((recognition.by_group().macro_f1() - mean).abs() < 1e-12);
-        let right: u32 = labels.column("right").unwrap().u32().unwrap().iter().flatten().sum();
-        assert!((f64::from(right) / 120.0 - group).abs() < 1e-12);
-    }
-
-    #[test]
-    fn a_label_that_was_not_trained_is_wrong() {
-        let photos = photos();
-        let groups = Groups::named(photos.labels(), "of a label each");
-        let splits = Splits::leave_one_group_out(&photos, &groups);
-        assert!(splits.unwrap_err().to_string().contains("no label has two groups"));
-    }
 }

@@ -188,6 +188,16 @@ impl Splits {
         })
     }
 
+    /// None: photos that are all tested, by what was trained elsewhere.
+    pub(super) fn elsewhere(features: &Features, groups: &Groups) -> Self {
+        Splits {
+            splits: Vec::new(),
+            rule: "trained with other photos".to_owned(),
+            optimistic: Vec::new(),
+            units: (0..features.len()).map(|row| groups.of(row)).collect(),
+        }
+    }
+
     /// The splits.
     pub fn splits(&self) -> &[Split] {
         &self.splits

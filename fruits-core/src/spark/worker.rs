@@ -12,10 +12,9 @@ use tracing::info;
 use super::protocol::{Answer, Item, Order, Outcome, PROTOCOL, Work, from_line, to_line};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extract::Extraction;
-use crate::extractor::{FeatureExtractor, Model};
 use crate::features::{self, FeaturesWriter, Part};
 use crate::folder;
-use crate::mobilenet::{MobileNetV2, Precision};
+use crate::mobilenet::MobileNetV2;
 use crate::pca::Moments;
 use crate::store::{self, Entry};
 
@@ -76,7 +75,8 @@ async fn serve(order: Order, lines: BoxStream<'static, Result<String>>) -> Resul
             let photos: Vec<_> = items.iter().map(photo).collect();
             let photos = stream::iter(photos).boxed();
             // Parts end where their rows are full and nowhere else.
-            let extraction = Extraction::of(store, photos, order.items, network(&model)?).checkpoint(Duration::MAX);
+            let extraction =
+                Extraction::of(store, photos, order.items, MobileNetV2::like(&model)?).checkpoint(Duration::MAX);
             let mut writer = FeaturesWriter::of_task(store::open(&destination)?, run, order.task);
             let (failures, manifest) = extraction.write_parts(&mut writer, None).await?;
             let (parts, files) = writer.written();
@@ -104,20 +104,6 @@ async fn serve(order: Order, lines: BoxStream<'static, Result<String>>) -> Resul
         items: items.len(),
         result,
     })
-}
-
-/// The network that the driver has.
-fn network(wanted: &Model) -> Result<MobileNetV2> {
-    let network = MobileNetV2::imagenet()?.with_decoding(wanted.decoding);
-    for precision in [Precision::F32, Precision::Bf16] {
-        if let Ok(network) = network.clone().with_precision(precision)
-            && network.model() == wanted
-        {
-            return Ok(network);
-        }
-    }
-    let message = format!("this worker has other weights, or its processor cannot do this: {network:?}");
-    Err(Error::new(ErrorKind::Unsupported, Step::Spark, &wanted.name, message))
 }
 
 /// The lines of standard input. A thread reads them, so that nothing else waits for it.

@@ -179,7 +179,7 @@ pub(crate) fn is_about_all(store: &dyn Store, error: &Error) -> bool {
 }
 
 /// Whether there is a file of this path, or an object of this URI. A pipe or a device is none.
-pub(crate) async fn is_file(uri: &str) -> bool {
+pub async fn is_file(uri: &str) -> bool {
     if !uri.contains("://") {
         return std::fs::metadata(uri).is_ok_and(|there| there.is_file());
     }

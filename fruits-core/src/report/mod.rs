@@ -1,4 +1,6 @@
-//! The report of an extraction: one HTML page that needs no network.
+//! Pages: about features and their PCA, about what may be wrong, about recognition. Each is one HTML file that needs no network.
+
+mod recognition;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -241,7 +243,7 @@ fn provenance(features: &Features) -> Markup {
             h2 { "How it was made" }
             dl {
                 dt { "Network" } dd { (manifest.model.name) ", weights SHA-256 " code { (manifest.model.weights_sha256) } }
-                dt { "Pixels" } dd { (manifest.model.preprocessing) "; photos " (manifest.model.decoding) }
+                dt { "Pixels" } dd { (manifest.model.preprocessing) "; photos " (manifest.model.decoding) ", " (manifest.model.views) }
                 dt { "Time" } dd {
                     (seconds(manifest.timings.elapsed)) " in all; network " (seconds(manifest.timings.infer))
                     ", decoding " (seconds(manifest.timings.decode)) " (sums over threads), waiting for bytes "

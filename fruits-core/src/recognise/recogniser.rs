@@ -1,0 +1,118 @@
+//! From a photo's bytes to an answer.
+
+use std::fmt;
+
+use super::{Answer, Answers, Classifier};
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::extract::Extraction;
+use crate::extractor::FeatureExtractor;
+use crate::mobilenet::MobileNetV2;
+use crate::pixels::{Limits, network_input_with};
+use crate::store::{self, Length};
+
+/// A classifier and the network whose features it takes. Clones share both.
+#[derive(Clone)]
+pub struct Recogniser {
+    classifier: Classifier,
+    network: MobileNetV2,
+    limits: Limits,
+}
+
+impl Recogniser {
+    /// With the network that made the features that the classifier was trained with.
+    ///
+    /// # Errors
+    /// As [`MobileNetV2::like`].
+    pub fn new(classifier: &Classifier) -> Result<Self> {
+        Ok(Recogniser {
+            classifier: classifier.clone(),
+            network: MobileNetV2::like(classifier.model())?,
+            limits: Limits::default(),
+        })
+    }
+
+    /// Bounds the size of a photo; a larger one is an error, or a failure of many photos.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What to expect of its answers, for people who only ask.
+    pub fn expectation(&self) -> String {
+        self.classifier.summary().expectation(self.classifier.labels().len())
+    }
+
+    /// The classifier.
+    pub fn classifier(&self) -> &Classifier {
+        &self.classifier
+    }
+
+    /// What the photo in these bytes is, by all cores. Its path is what the answer says.
+    ///
+    /// # Errors
+    /// As [`decode`](crate::pixels::decode).
+    pub fn identify(&self, photo: &[u8], path: &str) -> Result<Answer> {
+        self.answer(photo, path, |network, pixels| network.features(pixels))
+    }
+
+    /// As [`identify`](Self::identify), by this thread alone: for who has many photos at once.
+    ///
+    /// # Errors
+    /// As [`decode`](crate::pixels::decode).
+    pub fn identify_alone(&self, photo: &[u8], path: &str) -> Result<Answer> {
+        self.answer(photo, path, |network, pixels| network.extract(pixels))
+    }
+
+    /// What the photo at a path or `s3://` address is.
+    ///
+    /// # Errors
+    /// If it cannot be read; as [`decode`](crate::pixels::decode).
+    pub async fn identify_at(&self, path: &str) -> Result<Answer> {
+        let (folder, name) = store::split(path)?;
+        let bytes = store::open(folder)?
+            .get(name, Length::AtMost(self.limits.bytes))
+            .await?;
+        let (own, path) = (self.clone(), path.to_owned());
+        let work = move || own.identify(&bytes, &path).map_err(|error| error.about(path));
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|panic| Err(Error::from_source(Step::Recognise, "", std::io::Error::other(panic))))
+    }
+
+    /// What the photos below a location are. Those that cannot be read are [failures](Answers::failures).
+    ///
+    /// # Errors
+    /// As [`Extraction::run`].
+    pub async fn identify_all(&self, location: &str) -> Result<Answers> {
+        let extraction = Extraction::open(location, &self.network)?
+            .limits(self.limits)
+            .show_progress();
+        self.classifier.identify(&extraction.run().await?)
+    }
+
+    fn answer(
+        &self,
+        photo: &[u8],
+        path: &str,
+        features: fn(&MobileNetV2, &[image::RgbImage]) -> Result<ndarray::Array2<f32>>,
+    ) -> Result<Answer> {
+        let model = self.network.model();
+        let pixels = network_input_with(photo, model.decoding, &self.limits)?;
+        let features = features(&self.network, &[pixels])?;
+        let mut answers = self.classifier.answers(features.view(), &[path])?;
+        answers
+            .pop()
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, Step::Recognise, path, "there is no answer"))
+    }
+}
+
+impl fmt::Debug for Recogniser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Recogniser ({} labels, {:?})",
+            self.classifier.labels().len(),
+            self.network
+        )
+    }
+}
