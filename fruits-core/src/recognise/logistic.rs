@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::pca::Pca;
 
 /// How far the loss of a photo may be from its minimum at the end, as the square root of twice that, where the curvature is as at the start.
-const TOLERANCE: f64 = 1e-5;
+const TOLERANCE: f64 = 3e-6;
 /// How much of the curvature at the start is left at the minimum, where most photos are certain.
 const CERTAIN: f64 = 0.1;
 /// Photos of which products are made at a time, by a thread.
@@ -299,7 +299,6 @@ mod tests {
 
     use super::super::tests::photos;
     use super::*;
-    use crate::recognise::Classify;
 
     /// scikit-learn 1.9.1: `LogisticRegression(C, tol=1e-12, max_iter=100000)` on the same numbers.
     #[test]

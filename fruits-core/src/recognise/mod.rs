@@ -1,8 +1,16 @@
 //! From features to "which fruit is this": splits, a classifier, and an evaluation that can be trusted.
 //!
 //! Photos of one group, such as the frames of a video, are near twins. Whoever tests with frames whose neighbours were for training measures how
-//! well they are remembered: on 91 kinds of fruit, 99.8 % of photos are right when they are split by chance, and 72 % when whole videos are
-//! left out. [`Features::recognition`](crate::Features::recognition) measures both.
+//! well they are remembered: on 91 kinds of fruit, 99.9 % of photos are right when they are split by chance, and 78 % when whole videos are
+//! left out (90 % with the features of [eight views](crate::pixels::Views)). [`Features::recognition`](crate::Features::recognition) measures both.
+//!
+//! | from the top | |
+//! |---|---|
+//! | [`Recogniser`] | a photo's bytes to an [`Answer`]: a classifier and its network |
+//! | [`Classifier`] | what is kept: fitted, calibrated, with the photos that it knows |
+//! | [`Recognition`], [`Strangers`] | what is measured of it |
+//! | [`Evaluation`], [`Splits`] | any classifier, any split |
+//! | [`WhitenedCosine`], [`Discriminant`], [`LogisticRegression`] | classifiers, with linfa's traits |
 
 mod answers;
 mod calibration;
