@@ -32,6 +32,7 @@ enum Holds {
     Features,
     Pca,
     Classifier,
+    Answers,
     /// An output of either kind without its last mark.
     Unfinished,
     /// An output of this version of the crate, newer than ours.
@@ -86,6 +87,7 @@ pub(crate) async fn explain(store: &dyn Store, wanted: Wanted, error: Error) -> 
         Holds::Features if wanted == Wanted::Classifier => {
             format!("holds features, not a classifier; `fruits train {here} --out CLASSIFIER` comes first")
         }
+        Holds::Answers => format!("holds answers, not {what}"),
         Holds::Classifier if wanted != Wanted::Classifier => format!("holds a classifier, not {what}"),
         Holds::Features if wanted == Wanted::Pca => {
             format!("holds features, not a PCA; `fruits pca {here} --out PCA` comes first")
@@ -143,6 +145,9 @@ async fn look(store: &dyn Store) -> Option<Holds> {
         }
         if manifest.get("temperature").is_some() {
             return Some(Holds::Classifier);
+        }
+        if manifest.get("answers").is_some() {
+            return Some(Holds::Answers);
         }
     }
     Some(match keys.iter().find(|key| !key.starts_with('.')) {

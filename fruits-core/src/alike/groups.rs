@@ -217,6 +217,11 @@ impl Groups {
         self.of[row]
     }
 
+    /// Photos that are in groups.
+    pub(crate) fn photos_in_all(&self) -> usize {
+        self.of.len()
+    }
+
     /// The groups' names, by their numbers.
     pub fn names(&self) -> &[String] {
         &self.names

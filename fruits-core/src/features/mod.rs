@@ -248,6 +248,14 @@ impl Features {
         self.take(&rows).expect("there are these rows")
     }
 
+    /// The same photos with other numbers, a row each, such as coordinates along components.
+    pub(crate) fn with_matrix(&self, matrix: &Array2<f32>) -> Result<Self> {
+        let mut manifest = self.manifest.clone();
+        manifest.model.features = matrix.ncols();
+        let table = rows(&self.path_column(), &self.label_column(), matrix)?;
+        Self::new(table, self.failures.to_vec(), manifest)
+    }
+
     /// The same photos, labelled by variety: without a number at the label's end, so that `Apple Golden 1` and `Apple Golden 2`, two pieces of
     /// fruit, are both `Apple Golden`.
     pub fn varieties(&self) -> Self {

@@ -55,11 +55,11 @@ impl Evaluation {
         let page = html! { div {
             @for card in &cards { (card) }
             @if cards.is_empty() { p { "Nothing was mistaken." } }
-            @if more > 0 { p { "and " (more) " more pairs" } }
+            @if more > 0 { p { "and " (counted(more, "more pair")) } }
         } };
         ContactSheet::of(
             page.into_string(),
-            format!("{} pairs of labels that are mistaken", all.len()),
+            format!("{} of labels that are mistaken", counted(all.len(), "pair")),
         )
     }
 }

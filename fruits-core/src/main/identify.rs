@@ -14,7 +14,7 @@ const FAILURES: usize = 5;
 pub struct IdentifyArgs {
     /// Location that `fruits train` wrote
     classifier: String,
-    /// A photo, or a location of photos
+    /// A photo, a location of photos, or one that `fruits features` wrote
     photos: String,
     /// Location to write the answers to, of a location of photos; must be new or empty
     #[arg(short, long, value_name = "LOCATION")]
@@ -22,7 +22,7 @@ pub struct IdentifyArgs {
     /// Replace an earlier output there, finished or not
     #[arg(long, requires = "out")]
     overwrite: bool,
-    /// Print JSON, alone on standard output: the answer of a photo, or a line at the end of many
+    /// Print JSON, alone on standard output: a line for each answer, or, with --out, one line at the end
     #[arg(long)]
     json: bool,
 }
@@ -60,7 +60,7 @@ pub async fn identify(args: IdentifyArgs) -> Result<()> {
             };
             answers.write(out, if_exists).await?;
         }
-        None if args.json => {}
+        None if args.json => answers.all().iter().for_each(|answer| say(answer.to_json())),
         None => answers
             .all()
             .iter()
@@ -81,7 +81,7 @@ pub async fn identify(args: IdentifyArgs) -> Result<()> {
             printable(&failure.message)
         ));
     }
-    if args.json {
+    if args.json && args.out.is_some() {
         say(json!({ "photos": answers.all().len(), "unknown": unknown, "failures": failed, "out": args.out }));
     }
     Ok(())

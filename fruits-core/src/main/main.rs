@@ -70,7 +70,7 @@ enum Command {
     Check(CheckArgs),
     /// Train a classifier that tells which fruit is on a photo, and measure how far it can be trusted
     ///
-    /// Prints how often it is right about photos like those that it has seen, and, what counts, about fruit that it has not seen. Writes LOCATION/photos, a
+    /// Prints how often it is right about photos like those that it has seen, and, what counts, about photos taken apart. Writes LOCATION/photos, a
     /// table of the photos that it knows, its numbers, a manifest, and _SUCCESS last.
     Train(TrainArgs),
     /// Measure how often a classifier is right about other photos

@@ -72,7 +72,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         counted(features.by_label().len(), "label"),
         features.manifest().model.views
     ));
-    let (classifier, recognition) = Classifier::train_with(&features, &groups).await?;
+    let (classifier, recognition) = Classifier::train_and_measure(&features, &groups).await?;
     classifier.write(&args.output.out, args.output.if_exists()).await?;
     tell(recognition.to_string());
     if let Some(report) = &args.report {
@@ -88,6 +88,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
             "by_chance": summary.by_chance,
             "by_group": summary.by_group,
             "groups": summary.groups,
+            "strangers_refused": summary.strangers_refused,
             "out": args.output.out,
         }));
     }
@@ -106,11 +107,13 @@ pub async fn evaluate(args: EvaluateArgs) -> Result<()> {
             counted(seen, "photo")
         ));
     }
-    let strangers = features.len() - evaluation.tested();
+    let others = features.filter(|_, label| !classifier.labels().iter().any(|known| known == label));
+    let (strangers, answers) = (others.len(), classifier.identify(&others)?);
+    let unknown = answers.all().iter().filter(|answer| answer.is_unknown).count();
     if strangers > 0 {
+        let strange = counted(strangers, "photo");
         tell(format!(
-            "{} with labels that it does not know: left out",
-            counted(strangers, "photo")
+            "{strange} with labels that it does not know: left out; it calls {unknown} of them unknown"
         ));
     }
     tell(&evaluation);
@@ -128,7 +131,8 @@ pub async fn evaluate(args: EvaluateArgs) -> Result<()> {
             "macro_f1": evaluation.macro_f1(),
             "calibration_error": evaluation.calibration_error(),
             "seen": seen,
-            "unknown_labels": strangers,
+            "photos_of_unknown_labels": strangers,
+            "unknown_of_these": unknown,
         }));
     }
     Ok(())

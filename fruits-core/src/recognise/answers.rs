@@ -98,7 +98,7 @@ impl Answer {
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |(label, probability): &(String, f64)| format!("{label} {}", percent(*probability));
+        let of = |(label, probability): &(String, f64)| format!("{} {}", printable(label), percent(*probability));
         let answers: Vec<String> = self.answers.iter().map(of).collect();
         if self.is_unknown {
             f.write_str("unknown; most like ")?;

@@ -24,7 +24,7 @@ const SIDE: u32 = 96;
 /// Pictures that are read at the same time.
 const AT_ONCE: usize = 16;
 
-/// A classifier, with what an answer that can be trusted needs: how often it is right about fruit that it has not seen, a temperature for its
+/// A classifier, with what an answer that can be trusted needs: how often it is right about photos taken apart, a temperature for its
 /// probabilities, and the photos that it knows. Clones share all of it.
 ///
 /// ```no_run
@@ -59,20 +59,20 @@ pub(super) struct Trained {
 
 impl Classifier {
     /// Trains a [`WhitenedCosine`] with all of these photos, after it has measured how well that goes: in five folds by chance and in five by
-    /// group, as [`Features::recognition`] does. The latter calibrate its probabilities, and say how familiar known fruit is that it has not seen.
+    /// group, as [`Features::recognition`] does. The latter calibrate its probabilities, and say how familiar photos are that were left out.
     /// Small pictures of the photos are kept with it, of those that can be read.
     ///
     /// # Errors
     /// As [`Features::recognition`].
     pub async fn train(features: &Features, groups: &Groups) -> Result<Self> {
-        Ok(Self::train_with(features, groups).await?.0)
+        Ok(Self::train_and_measure(features, groups).await?.0)
     }
 
     /// As [`train`](Self::train), and what was measured.
     ///
     /// # Errors
     /// As [`train`](Self::train).
-    pub async fn train_with(features: &Features, groups: &Groups) -> Result<(Self, Recognition)> {
+    pub async fn train_and_measure(features: &Features, groups: &Groups) -> Result<(Self, Recognition)> {
         let recognition = features.recognition(groups)?;
         let targets: Array1<String> = features.labels().into();
         let fitted = WhitenedCosine::new().fit(&DatasetBase::new(features.matrix().view(), targets))?;
@@ -147,7 +147,7 @@ impl Classifier {
                     .map(|(label, probability)| (self.labels()[label].clone(), probability))
                     .collect(),
                 known,
-                is_unknown: known < self.0.familiarity.threshold,
+                is_unknown: self.0.familiarity.is_strange(known),
                 nearest: near.into_iter().map(photo).collect(),
             }
         };
@@ -179,7 +179,7 @@ impl Classifier {
         let scores = self.0.fitted.scores(matrix.view())?;
         let signs = Signs::all(matrix.view(), scores.view(), self.0.features.matrix().view())?;
         let tests = Tests { rows, scores, signs };
-        let splits = Splits::elsewhere(features, groups);
+        let splits = Splits::elsewhere(features, groups)?;
         Ok(Evaluation::new(
             features,
             splits,

@@ -91,6 +91,7 @@ impl Features {
         let own = self.label_column();
         let labels: Vec<String> = self.by_label().into_keys().map(str::to_owned).collect();
         let number = |label: &str| labels.partition_point(|other| other.as_str() < label);
+        splits.check(self)?;
         let mut tests = Tests::none(labels.len());
         for split in splits.splits() {
             let fitted = self.fit_rows(params, &split.train)?;
@@ -202,14 +203,14 @@ impl Evaluation {
         self.top(1)
     }
 
-    /// The share of photos whose label is among the most probable ones, five of which are kept.
+    /// The share of photos whose label is among the most probable ones, five of which are kept: more than 5 is as 5.
     pub fn top(&self, count: usize) -> f64 {
         share(self.tested.iter().map(|tested| tested.is_among(count)))
     }
 
     /// The accuracy's interval of 95 %: the quantiles of 1000 draws of as many groups as there are, each of which may come several times
     /// (of photos, where splits were made by chance). So it knows how few independent things were tested; it does not know how training
-    /// varies.
+    /// varies. Of one group, nothing is known: from 0 to 1.
     pub fn interval(&self) -> (f64, f64) {
         let mut of_units: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
         for tested in &self.tested {
@@ -218,8 +219,8 @@ impl Evaluation {
             *all += 1;
         }
         let units: Vec<(usize, usize)> = of_units.into_values().collect();
-        if units.is_empty() {
-            return (f64::NAN, f64::NAN);
+        if units.len() < 2 {
+            return (0.0, 1.0);
         }
         let mut random = fastrand::Rng::with_seed(0);
         let mut draw = || {

@@ -11,6 +11,8 @@ use crate::pixels::Views;
 const NEAREST: usize = 5;
 /// Of so many known photos, one is called unknown.
 const ONE_OF: usize = 20;
+/// Signs that are nearly the same for all known photos are not divided by less: they would decide alone.
+const LEAST_DEVIATIONS: [f64; 2] = [1e-3, 1e-2];
 
 /// The nearest photos for training, of each photo.
 pub(super) fn near(photos: ArrayView2<f32>, training: ArrayView2<f32>) -> Result<Vec<Vec<Near>>> {
@@ -50,21 +52,21 @@ pub(super) struct Familiarity {
     means: [f64; 2],
     deviations: [f64; 2],
     /// What is less familiar is unknown.
-    pub threshold: f64,
+    threshold: f64,
 }
 
 impl Familiarity {
-    /// Of known photos, with a threshold below which one of twenty of them lies. `views` says what to take if there are none.
+    /// Of known photos, with a threshold below which one of twenty of them lies. `views` says what to take if there
+    /// are too few.
     pub fn new(known: &[Signs], views: Views) -> Self {
-        if known.is_empty() {
+        if known.len() < ONE_OF {
             return Self::of_other_fruit(views);
         }
         let count = known.len() as f64;
         let mean = |at: usize| known.iter().map(|signs| signs.0[at]).sum::<f64>() / count;
         let means = [mean(0), mean(1)];
         let square = |at: usize| known.iter().map(|signs| (signs.0[at] - means[at]).powi(2)).sum::<f64>() / count;
-        // Signs that are all the same say nothing, and are divided by nothing.
-        let deviations = [0, 1].map(|at| square(at).sqrt().max(f64::MIN_POSITIVE));
+        let deviations = [0, 1].map(|at| square(at).sqrt().max(LEAST_DEVIATIONS[at]));
         let without = Familiarity {
             means,
             deviations,
@@ -78,7 +80,7 @@ impl Familiarity {
         }
     }
 
-    /// Where no fruit was left out, there is nothing to compare with: then what was measured elsewhere, with MobileNetV2 and 91 kinds of fruit, trained
+    /// Where hardly any fruit was left out, there is nothing to compare with: then what was measured elsewhere, with MobileNetV2 and 91 kinds of fruit, trained
     /// on one video of each, and of photos of their other videos.
     fn of_other_fruit(views: Views) -> Self {
         match views {
@@ -93,6 +95,18 @@ impl Familiarity {
                 threshold: -3.06,
             },
         }
+    }
+
+    /// Whether a photo of this familiarity is less familiar than known ones are.
+    pub fn is_strange(&self, known: f64) -> bool {
+        // What is not a number is not known.
+        known.is_nan() || known < self.threshold
+    }
+
+    /// Whether it can be compared with.
+    pub fn is_sound(&self) -> bool {
+        let numbers = self.means.iter().chain(&self.deviations).chain([&self.threshold]);
+        numbers.into_iter().all(|number| number.is_finite()) && self.deviations.iter().all(|deviation| *deviation > 0.0)
     }
 
     /// The sum of the signs, each in standard deviations from the mean of known photos.
@@ -113,10 +127,11 @@ mod tests {
         let familiarity = Familiarity::new(&known, Views::One);
         let below = known
             .iter()
-            .filter(|signs| familiarity.of(**signs) < familiarity.threshold)
+            .filter(|signs| familiarity.is_strange(familiarity.of(**signs)))
             .count();
         assert_eq!(below, 5);
         let other = Familiarity::new(&[], Views::Turned);
-        assert!(other.of(Signs([0.99, 8.0])) > other.threshold && other.of(Signs([0.5, 1.0])) < other.threshold);
+        assert!(!other.is_strange(other.of(Signs([0.99, 8.0]))) && other.is_strange(other.of(Signs([0.5, 1.0]))));
+        assert!(other.is_strange(f64::NAN));
     }
 }

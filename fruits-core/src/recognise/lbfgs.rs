@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use tracing::warn;
+
 use crate::alike::exact::dot;
 
 /// Steps at most.
@@ -54,6 +56,10 @@ pub(super) fn minimum(scales: &[f32], tolerance: f64, function: impl Fn(&[f32]) 
             });
         }
         (at, value, gradient) = (next, next_value, next_gradient);
+    }
+    let left = scaled_square(&gradient, scales).sqrt() / tolerance;
+    if left.is_nan() || left > 1.0 {
+        warn!("the minimum was not reached: the gradient is {left:.1} times as long as it may be");
     }
     at
 }

@@ -23,6 +23,8 @@ use crate::pca::Pca;
 const TOLERANCE: f64 = 3e-6;
 /// How much of the curvature at the start is left at the minimum, where most photos are certain.
 const CERTAIN: f64 = 0.1;
+/// What C is at least, and the inverse of what it is at most.
+const LEAST_C: f64 = 1e-12;
 /// Photos of which products are made at a time, by a thread.
 const BLOCK: usize = 512;
 
@@ -80,8 +82,11 @@ impl ParamGuard for LogisticRegression {
     type Error = Error;
 
     fn check_ref(&self) -> Result<&ValidLogisticRegression> {
-        if !(self.0.c.is_finite() && self.0.c > 0.0) {
-            return Err(invalid(format!("C has to be larger than 0, not {}", self.0.c)));
+        if !(LEAST_C..=1.0 / LEAST_C).contains(&self.0.c) {
+            return Err(invalid(format!(
+                "C has to be larger than 0, and not out of all proportion: not {}",
+                self.0.c
+            )));
         }
         if self.0.pca.as_ref().is_some_and(|pca| pca.is_standardized()) {
             return Err(invalid("the PCA is of standardized features".to_owned()));

@@ -20,6 +20,7 @@ mod discriminant;
 mod evaluation;
 mod familiarity;
 mod lbfgs;
+mod learning;
 mod linear;
 mod logistic;
 mod persist;

@@ -40,7 +40,7 @@ struct Manifest {
 
 impl Classifier {
     /// Writes it to a folder or prefix: the photos that it knows in `photos/` (`path`, `label`, `features`, `picture`, a small JPEG), which other
-    /// tools read as one table, and `_classifier-*.safetensors`, its numbers.
+    /// tools read as one table, `_classifier-*.safetensors`, its numbers, a manifest, and `_SUCCESS` last.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] as `if_exists` says.
@@ -104,10 +104,18 @@ impl Classifier {
         let (labels, width) = (manifest.labels.clone(), manifest.training.model.features);
         let centre = state.vector("centre")?;
         let (whitening, means) = (state.matrix("whitening", width)?, state.matrix("means", width)?);
-        let fits =
-            centre.len() == width && whitening.nrows() == width && means.nrows() == labels.len() && labels.len() > 1;
-        if !fits {
-            return Err(state.damaged("a tensor of the right shape"));
+        let numbers = centre.iter().chain(&whitening).chain(&means);
+        let is_sound = centre.len() == width
+            && whitening.nrows() == width
+            && means.nrows() == labels.len()
+            && labels.len() > 1
+            && labels.is_sorted_by(|a, b| a < b)
+            && numbers.into_iter().all(|number| number.is_finite())
+            && manifest.temperature.is_finite()
+            && manifest.temperature > 0.0
+            && manifest.familiarity.is_sound();
+        if !is_sound {
+            return Err(state.damaged("a number or a tensor of the right shape"));
         }
 
         let mut photos = DataFrame::default();

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::{Answer, Answers, Classifier};
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::extract::Extraction;
 use crate::extractor::FeatureExtractor;
+use crate::features::Features;
 use crate::mobilenet::MobileNetV2;
 use crate::pixels::{Limits, network_input_with};
 use crate::store::{self, Length};
@@ -24,9 +24,18 @@ impl Recogniser {
     /// # Errors
     /// As [`MobileNetV2::like`].
     pub fn new(classifier: &Classifier) -> Result<Self> {
+        Self::with_network(classifier, MobileNetV2::like(classifier.model())?)
+    }
+
+    /// With a network of one's own, such as one with other weights.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if its features are not as those that the classifier was trained with.
+    pub fn with_network(classifier: &Classifier, network: MobileNetV2) -> Result<Self> {
+        classifier.refuse_others(network.model())?;
         Ok(Recogniser {
             classifier: classifier.clone(),
-            network: MobileNetV2::like(classifier.model())?,
+            network,
             limits: Limits::default(),
         })
     }
@@ -39,7 +48,7 @@ impl Recogniser {
 
     /// What to expect of its answers, for people who only ask.
     pub fn expectation(&self) -> String {
-        self.classifier.summary().expectation(self.classifier.labels().len())
+        self.classifier.summary().expectation()
     }
 
     /// The classifier.
@@ -55,7 +64,7 @@ impl Recogniser {
         self.answer(photo, path, |network, pixels| network.features(pixels))
     }
 
-    /// As [`identify`](Self::identify), by this thread alone: for who has many photos at once.
+    /// As [`identify`](Self::identify), with the network run by this thread alone: for who has many photos at once.
     ///
     /// # Errors
     /// As [`decode`](crate::pixels::decode).
@@ -79,15 +88,13 @@ impl Recogniser {
             .unwrap_or_else(|panic| Err(Error::from_source(Step::Recognise, "", std::io::Error::other(panic))))
     }
 
-    /// What the photos below a location are. Those that cannot be read are [failures](Answers::failures).
+    /// What the photos below a location are, or those whose features lie there. Those that cannot be read are [failures](Answers::failures).
     ///
     /// # Errors
-    /// As [`Extraction::run`].
+    /// As [`Features::read_or_extract`] and [`Classifier::identify`].
     pub async fn identify_all(&self, location: &str) -> Result<Answers> {
-        let extraction = Extraction::open(location, &self.network)?
-            .limits(self.limits)
-            .show_progress();
-        self.classifier.identify(&extraction.run().await?)
+        let features = Features::read_or_extract(location, || Ok(self.network.clone())).await?;
+        self.classifier.identify(&features)
     }
 
     fn answer(

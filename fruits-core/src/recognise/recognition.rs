@@ -11,7 +11,7 @@ use crate::alike::Groups;
 use crate::error::Result;
 use crate::features::Features;
 
-/// Folds of [`Features::recognition`].
+/// Folds of [`Features::recognition`], unless a label has fewer photos.
 const FOLDS: usize = 5;
 
 /// How well fruit is recognised, by chance and by group. Made by [`Features::recognition`].
@@ -78,6 +78,8 @@ impl Recognition {
             by_group: measured(&self.by_group),
             strangers_refused: self.strangers.as_ref().map(Strangers::refused),
             groups: self.groups.to_string(),
+            labels: self.by_group.features().by_label().len(),
+            optimistic: self.by_group.splits().optimistic().len(),
         }
     }
 
@@ -98,6 +100,10 @@ pub struct Summary {
     pub strangers_refused: Option<f64>,
     /// The groups.
     pub groups: String,
+    /// The labels.
+    pub labels: usize,
+    /// Labels of these with one group only: what is measured of them is too good.
+    pub optimistic: usize,
 }
 
 /// Some numbers of an [`Evaluation`].
@@ -120,28 +126,51 @@ pub struct Measured {
 }
 
 impl Summary {
-    /// What to expect of fruit that was not seen before, for people who only ask.
-    pub fn expectation(&self, labels: usize) -> String {
+    /// What to expect, for people who only ask.
+    pub fn expectation(&self) -> String {
         let Measured {
             accuracy, low, high, ..
         } = self.by_group;
-        format!(
-            "It knows {labels} kinds of fruit. Of fruit that it has not seen before, {} of photos are right ({} to {}).",
+        let knows = format!("It knows {} kinds of fruit.", self.labels);
+        let right = format!(
+            "{} were right ({} to {})",
             percent(accuracy),
             percent(low),
             percent(high)
-        )
+        );
+        match self.optimistic {
+            0 => format!("{knows} Of photos that were taken apart from those that it knows, {right}."),
+            all if all == self.labels => {
+                format!(
+                    "{knows} How often it is right about photos that were taken apart from those that it knows, nobody has measured."
+                )
+            }
+            some => format!(
+                "{knows} Of photos that were taken apart from those that it knows, {right}; of {some} kinds there were none, so that this is too good."
+            ),
+        }
     }
 
     /// What the two numbers say.
     pub fn sentence(&self) -> String {
-        format!(
-            "{} of photos are right when others of their group were for training, {} when none was ({}): expect the second of fruit that is \
-             photographed anew.",
+        let both = format!(
+            "{} of photos are right when others of their group were for training, {} when none was ({})",
             percent(self.by_chance.accuracy),
             percent(self.by_group.accuracy),
             self.groups
-        )
+        );
+        match self.optimistic {
+            0 => format!("{both}: expect the second of photos that are taken anew."),
+            all if all == self.labels => {
+                format!(
+                    "{both}. But each label has one group only, so that parts of it were on both sides: nothing was measured of photos that are taken anew."
+                )
+            }
+            some => format!(
+                "{both}: expect the second of photos that are taken anew, or less, since {some} of {} labels have one group only, parts of which were on both sides.",
+                self.labels
+            ),
+        }
     }
 }
 
@@ -157,6 +186,12 @@ impl fmt::Display for Recognition {
 }
 
 impl Features {
+    /// Five, or as many as the label with the fewest photos has.
+    pub(super) fn folds(&self) -> usize {
+        let fewest = self.by_label().values().map(Vec::len).min().unwrap_or(0);
+        FOLDS.min(fewest).max(2)
+    }
+
     /// How well fruit is recognised by these features: a [`WhitenedCosine`], in five folds by chance and in five by group, and five times with
     /// a fifth of the labels left out.
     ///
@@ -174,11 +209,12 @@ impl Features {
     /// As [`Splits::random`], [`Splits::by_group`] and [`evaluate`](Self::evaluate).
     pub fn recognition(&self, groups: &Groups) -> Result<Recognition> {
         let params = WhitenedCosine::new();
-        let by_group = self.evaluate(&Splits::by_group(self, groups, FOLDS)?, &params)?;
+        let folds = self.folds();
+        let by_group = self.evaluate(&Splits::by_group(self, groups, folds)?, &params)?;
         let labels = self.by_label().len();
         let can_be_strange = labels > 2 && by_group.splits().optimistic().len() < labels;
         Ok(Recognition {
-            by_chance: self.evaluate(&Splits::random(self, FOLDS)?, &params)?,
+            by_chance: self.evaluate(&Splits::random(self, folds)?, &params)?,
             by_group,
             strangers: if can_be_strange {
                 Some(self.strangers(groups, &params)?)

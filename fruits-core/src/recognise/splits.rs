@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::alike::Groups;
-use crate::error::{Error, ErrorKind, Result, Step, counted};
+use crate::error::{Error, ErrorKind, Result, Step, counted, printable};
 use crate::features::Features;
 
 /// Of a label with one group only, photos next to those for testing that are in neither part, as a share of a part.
@@ -77,7 +77,7 @@ impl Splits {
     /// [`ErrorKind::Invalid`] unless there are two folds at least, and as many photos of a label.
     pub fn by_group(features: &Features, groups: &Groups, folds: usize) -> Result<Self> {
         check_folds(folds)?;
-        let of = OfGroups::new(features, groups);
+        let of = OfGroups::new(features, groups)?;
         let mut fold_of = vec![None; of.counts.len()];
         // The largest groups first, each to where there is least of its labels, and then least of all.
         let mut order: Vec<usize> = (0..of.counts.len()).collect();
@@ -130,7 +130,7 @@ impl Splits {
     /// # Errors
     /// [`ErrorKind::Invalid`] if a label has one photo only, or a group several labels.
     pub fn first_group(features: &Features, groups: &Groups) -> Result<Self> {
-        let of = OfGroups::new(features, groups);
+        let of = OfGroups::new(features, groups)?;
         let labels = features.label_column();
         let mut first: BTreeMap<&str, usize> = BTreeMap::new();
         for (group, counts) in of.counts.iter().enumerate() {
@@ -168,7 +168,7 @@ impl Splits {
     /// # Errors
     /// [`ErrorKind::Invalid`] if no label has two groups.
     pub fn leave_one_group_out(features: &Features, groups: &Groups) -> Result<Self> {
-        let of = OfGroups::new(features, groups);
+        let of = OfGroups::new(features, groups)?;
         let split = |group: usize| {
             let (test, train): (Vec<usize>, _) = (0..features.len()).partition(|row| groups.of(*row) == group);
             let test: Vec<usize> = test.into_iter().filter(|row| !of.is_single(*row)).collect();
@@ -188,14 +188,38 @@ impl Splits {
         })
     }
 
+    /// Fails if they were made of other features.
+    pub(super) fn check(&self, features: &Features) -> Result<()> {
+        if self.units.len() != features.len() {
+            let message = format!(
+                "splits of {} are for {}",
+                counted(self.units.len(), "photo"),
+                counted(features.len(), "other")
+            );
+            return Err(invalid(message));
+        }
+        Ok(())
+    }
+
+    /// The same, with other rows for training.
+    pub(super) fn with_train(&self, of: impl Fn(&[usize]) -> Vec<usize>) -> Self {
+        let mut splits = self.clone();
+        splits
+            .splits
+            .iter_mut()
+            .for_each(|split| split.train = of(&split.train));
+        splits
+    }
+
     /// None: photos that are all tested, by what was trained elsewhere.
-    pub(super) fn elsewhere(features: &Features, groups: &Groups) -> Self {
-        Splits {
+    pub(super) fn elsewhere(features: &Features, groups: &Groups) -> Result<Self> {
+        check_rows(features, groups)?;
+        Ok(Splits {
             splits: Vec::new(),
-            rule: "trained with other photos".to_owned(),
+            rule: "by a classifier as it is".to_owned(),
             optimistic: Vec::new(),
             units: (0..features.len()).map(|row| groups.of(row)).collect(),
-        }
+        })
     }
 
     /// The splits.
@@ -219,7 +243,10 @@ impl fmt::Display for Splits {
         f.write_str(&self.rule)?;
         match self.optimistic.as_slice() {
             [] => Ok(()),
-            [label] => write!(f, " ({label} has one group only: what is measured of it is too good)"),
+            [label] => {
+                let label = printable(label);
+                write!(f, " ({label} has one group only: what is measured of it is too good)")
+            }
             labels => write!(
                 f,
                 " ({} labels have one group only: what is measured of them is too good)",
@@ -227,6 +254,18 @@ impl fmt::Display for Splits {
             ),
         }
     }
+}
+
+/// Fails if groups are not of as many photos.
+fn check_rows(features: &Features, groups: &Groups) -> Result<()> {
+    let (photos, grouped) = (features.len(), groups.photos_in_all());
+    if photos != grouped {
+        return Err(invalid(format!(
+            "{} in groups, {photos} with features: make the groups of these features",
+            counted(grouped, "photo")
+        )));
+    }
+    Ok(())
 }
 
 /// What is in each group.
@@ -239,7 +278,9 @@ struct OfGroups<'a> {
 }
 
 impl<'a> OfGroups<'a> {
-    fn new(features: &'a Features, groups: &Groups) -> Self {
+    /// Fails if the groups are of other features.
+    fn new(features: &'a Features, groups: &Groups) -> Result<Self> {
+        check_rows(features, groups)?;
         let (labels, paths) = (features.label_column(), features.path_column());
         let mut counts = vec![BTreeMap::new(); groups.names().len()];
         let mut groups_of: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
@@ -256,11 +297,11 @@ impl<'a> OfGroups<'a> {
         singles
             .values_mut()
             .for_each(|rows| rows.sort_by_cached_key(|row| by_numbers(paths[*row])));
-        OfGroups {
+        Ok(OfGroups {
             labels,
             counts,
             singles,
-        }
+        })
     }
 
     /// Whether a row's label has one group only.

@@ -17,7 +17,7 @@ use crate::features::Features;
 /// Times that labels are left out.
 const FOLDS: usize = 5;
 
-/// What a classifier says of photos whose labels were all left out of its training, each label once, beside photos of known labels whose groups
+/// What a classifier says of photos whose labels were all left out of its training, each label once (unless it is the only one with several groups), beside photos of known labels whose groups
 /// were left out. Made by [`Features::strangers`].
 #[derive(Debug, Clone)]
 pub struct Strangers {
@@ -55,7 +55,7 @@ impl Features {
             .enumerate()
             .for_each(|(at, label)| fold_of[label] = at % folds);
 
-        let by_group = Splits::by_group(self, groups, FOLDS)?;
+        let by_group = Splits::by_group(self, groups, self.folds())?;
         let own: Vec<usize> = {
             let number = |label: &&str| labels.partition_point(|other| other.as_str() < *label);
             self.label_column().iter().map(number).collect()
@@ -63,26 +63,26 @@ impl Features {
         let (mut areas, mut shares) = (Vec::new(), Vec::new());
         let mut strangers = Vec::new();
         for fold in 0..folds {
-            let split = &by_group.splits()[fold];
-            let is_known = |row: &&usize| fold_of[own[**row]] != fold;
-            let train: Vec<usize> = split.train.iter().filter(is_known).copied().collect();
-            let known = split.test.iter().filter(is_known).copied();
-            let known: Vec<usize> = known
-                .filter(|row| !by_group.optimistic().contains(&labels[own[*row]]))
-                .collect();
+            let is_known = |row: &usize| fold_of[own[*row]] != fold;
+            let is_tested = |row: &usize| is_known(row) && !by_group.optimistic().contains(&labels[own[*row]]);
+            // The first split from here on that tests a label that is known.
+            let turned =
+                (0..by_group.splits().len()).map(|at| &by_group.splits()[(fold + at) % by_group.splits().len()]);
+            let Some(split) = turned.into_iter().find(|split| split.test.iter().any(is_tested)) else {
+                continue;
+            };
+            let train: Vec<usize> = split.train.iter().copied().filter(is_known).collect();
+            let known: Vec<usize> = split.test.iter().copied().filter(is_tested).collect();
             let strange: Vec<usize> = (0..self.len()).filter(|row| fold_of[own[*row]] == fold).collect();
             let fitted = self.fit_rows(params, &train)?;
             let known = Tests::of(self, &fitted, &train, &known)?.signs;
-            if known.is_empty() {
-                continue;
-            }
             let of_strange = Tests::of(self, &fitted, &train, &strange)?;
             let familiarity = Familiarity::new(&known, self.manifest().model.views);
             let familiarities =
                 |signs: &[Signs]| signs.iter().map(|signs| familiarity.of(*signs)).collect::<Vec<f64>>();
             let (of_known, of_strangers) = (familiarities(&known), familiarities(&of_strange.signs));
             areas.push(auroc(&of_known, &of_strangers));
-            let is_refused = |known: &f64| *known < familiarity.threshold;
+            let is_refused = |known: &f64| familiarity.is_strange(*known);
             shares.push(of_strangers.iter().filter(|known| is_refused(known)).count() as f64 / strange.len() as f64);
             let mut of_labels: BTreeMap<usize, (usize, usize, BTreeMap<usize, usize>)> = BTreeMap::new();
             for (at, row) in strange.iter().enumerate() {

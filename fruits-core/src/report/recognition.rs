@@ -18,6 +18,12 @@ impl Report {
     pub async fn of_recognition(recognition: &Recognition) -> Result<Self> {
         let (by_chance, by_group) = (recognition.by_chance(), recognition.by_group());
         let features = by_group.features();
+        let how = format!(
+            "Scores are divided by the temperature that fits best, {:.2}; here, each half of the groups by that of the other half. Before, \
+             probabilities were {} from how often they were right. ",
+            by_group.temperature(),
+            share(by_group.calibration_error())
+        );
         let body = html! {
             section.tiles {
                 (tile(&features.len().to_string(), "photos"))
@@ -30,7 +36,7 @@ impl Report {
                 p { (recognition.sentence()) }
                 (measured(&[("by chance", by_chance), ("by group", by_group)]))
             }
-            (evaluated(by_group).await?)
+            (evaluated(&by_group.calibrated(), &how).await?)
             @if let Some(strangers) = recognition.strangers() { section {
                 h2 { "What it does not know" }
                 p.note {
@@ -54,7 +60,7 @@ impl Report {
                 (tile(&share(evaluation.accuracy()), "right"))
             }
             section { h2 { "How often is it right?" } (measured(&[("these photos", evaluation)])) }
-            (evaluated(evaluation).await?)
+            (evaluated(evaluation, "").await?)
         };
         Ok(Self::page(features, "How well fruit is recognised", body))
     }
@@ -83,27 +89,24 @@ fn measured(evaluations: &[(&str, &Evaluation)]) -> Markup {
         }
         @for (_, evaluation) in evaluations {
             @if let [label, more @ ..] = evaluation.splits().optimistic() {
-                p.note { (label) @for label in more { ", " (label) } " have one group only: what is measured of them is too good." }
+                p.note { "One group only: " (label) @for label in more { ", " (label) } ". What is measured of these labels is too good." }
             }
         }
     }
 }
 
 /// How sure a classifier is, what it mistakes, and how well it knows each label.
-async fn evaluated(evaluation: &Evaluation) -> Result<Markup> {
-    let calibrated = evaluation.calibrated();
+async fn evaluated(evaluation: &Evaluation, how: &str) -> Result<Markup> {
     let (diagram, sheet) = (
-        calibrated.reliability_diagram()?,
+        evaluation.reliability_diagram()?,
         evaluation.confusions_sheet(PAIRS).await,
     );
-    let temperature = evaluation.temperature();
     Ok(html! {
         section {
             h2 { "Is it as sure as it may be?" }
             p.note {
-                "Scores are divided by the temperature that fits best, " (format!("{temperature:.2}")) "; here, each half of the groups by that of the other half. "
-                "Then probabilities are " (share(calibrated.calibration_error())) " from how often they are right, on average; before, "
-                (share(evaluation.calibration_error())) ". A dot is as large as its number of photos; on the line, 80\u{a0}% means 80\u{a0}%."
+                (how) "Probabilities are " (share(evaluation.calibration_error())) " from how often they are right, on average. "
+                "A dot is as large as its number of photos; on the line, 80\u{a0}% means 80\u{a0}%."
             }
             figure { (PreEscaped(diagram.svg())) }
         }

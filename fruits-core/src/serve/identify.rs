@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use futures::StreamExt;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Limits, Refusal, answer_json};
 use crate::error::{Error, ErrorKind, Result, Step};
@@ -97,13 +97,10 @@ impl<'a> Alike<'a> {
 
 /// Answers a photo, which is the body of the request. All that can be known from its headers is checked before a byte of it is read.
 pub(super) async fn identify(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Refusal> {
-    let length = length(request.headers(), desk.limits.photo)?;
+    check_length(request.headers(), desk.limits.photo)?;
     check_type(request.headers())?;
-    let units = u32::try_from(length.div_ceil(UNIT)).map_err(|_| Refusal::busy())?;
-    let memory = desk.memory.clone().try_acquire_many_owned(units);
-    let memory = memory.map_err(|_| Refusal::busy())?;
-    let reading = read(request.into_body(), length);
-    let photo = tokio::time::timeout(desk.limits.upload, reading).await.map_err(|_| {
+    let reading = read(request.into_body(), &desk.memory);
+    let (photo, memory) = tokio::time::timeout(desk.limits.upload, reading).await.map_err(|_| {
         let seconds = desk.limits.upload.as_secs();
         Refusal::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -130,8 +127,8 @@ pub(super) async fn identify(State(desk): State<Arc<Desk>>, request: Request) ->
     }
 }
 
-/// The bytes that the body has, as its header says.
-fn length(headers: &HeaderMap, limit: usize) -> Result<usize, Refusal> {
+/// Whether the body is as large as it may be, as its header says. What comes is never more than that.
+fn check_length(headers: &HeaderMap, limit: usize) -> Result<(), Refusal> {
     let length = headers.get(CONTENT_LENGTH).ok_or_else(|| {
         Refusal::new(
             StatusCode::LENGTH_REQUIRED,
@@ -149,7 +146,7 @@ fn length(headers: &HeaderMap, limit: usize) -> Result<usize, Refusal> {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("The photo is too large: it may have {} MB at most.", limit >> 20),
         )),
-        length => Ok(length),
+        _ => Ok(()),
     }
 }
 
@@ -166,15 +163,23 @@ fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// The whole body.
-async fn read(body: Body, length: usize) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::with_capacity(length);
+/// The whole body, and what it takes of the memory for all: as much as has come, so that who only announces something keeps nobody out.
+async fn read(body: Body, memory: &Arc<Semaphore>) -> Result<(Vec<u8>, Vec<OwnedSemaphorePermit>), Refusal> {
+    let (mut bytes, mut taken) = (Vec::new(), Vec::new());
     let mut stream = body.into_data_stream();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "The photo did not come whole."))?;
+        let units = (bytes.len() + chunk.len()).div_ceil(UNIT) - bytes.len().div_ceil(UNIT);
+        let units = u32::try_from(units).map_err(|_| Refusal::busy())?;
+        taken.push(
+            memory
+                .clone()
+                .try_acquire_many_owned(units)
+                .map_err(|_| Refusal::busy())?,
+        );
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes)
+    Ok((bytes, taken))
 }
 
 /// What an error of the recogniser is to who asked.

@@ -115,12 +115,17 @@ impl Server {
             &recogniser.expectation(),
             limits.photo,
         );
-        Self::listen(
-            port,
-            page,
-            Arc::new(move |photo| recogniser.identify_alone(photo, "")),
-            limits,
-        )
+        let identify = move |photo: &[u8]| {
+            let mut answer = recogniser.identify_alone(photo, "")?;
+            // Where they lie on this machine is nobody's business.
+            let source = &recogniser.classifier().features().manifest().source;
+            for near in &mut answer.nearest {
+                let below = near.path.strip_prefix(source.as_str()).unwrap_or(&near.path);
+                near.path = below.trim_start_matches('/').to_owned();
+            }
+            Ok(answer)
+        };
+        Self::listen(port, page, Arc::new(identify), limits)
     }
 
     fn listen(port: u16, page: String, identify: Identify, limits: Limits) -> Result<Self> {

@@ -410,7 +410,8 @@ fn memory_is_bounded_and_comes_back() {
         memory: 8 << 10,
         ..Limits::default()
     });
-    let first = server.announce(8 << 10);
+    let first = server.begin(8 << 10, &"p".repeat((8 << 10) - 1));
+    until("it is taken", || status(&server.identify("pear")) == 429);
     let refused = server.identify("pear");
     assert!(
         status(&refused) == 429 && refused.contains("retry-after: 2\r\n"),
@@ -419,7 +420,11 @@ fn memory_is_bounded_and_comes_back() {
     assert_eq!(status(&server.ask("GET /", &[LOCAL])), 200);
     drop(first); // the upload is cut
     until("the memory is free", || status(&server.identify("pear")) == 200);
-    assert_eq!(status(&rest(server.begin(9 << 10, ""))), 429, "more than there is");
+    assert_eq!(
+        status(&rest(server.begin(9 << 10, &"p".repeat(9 << 10)))),
+        429,
+        "more than there is"
+    );
 }
 
 #[test]
