@@ -16,6 +16,11 @@ const MEMORY: usize = 10;
 /// How much of what the slope promises a step has to bring, and how much of the slope may be left.
 const DECREASE: f64 = 1e-4;
 const SLOPE: f64 = 0.9;
+/// How far the function's value may be from the right one, as a share of it. Where it says nothing any more, the slope does (Hager and Zhang, A new
+/// conjugate gradient method with guaranteed descent and an efficient line search, 2005, 4).
+const ROUNDING: f64 = 1e-6;
+/// Steps that brought nothing, as far as the value tells, after which there is nothing more to gain.
+const LEVEL_STEPS: usize = 10;
 /// Lengths that are tried for a step.
 const TRIES: usize = 20;
 
@@ -28,6 +33,7 @@ pub(super) fn minimum(scales: &[f32], tolerance: f64, function: impl Fn(&[f32]) 
     let mut at = vec![0.0_f32; scales.len()];
     let (mut value, mut gradient) = function(&at);
     let mut steps: VecDeque<Step> = VecDeque::new();
+    let mut level = 0;
     for _ in 0..STEPS {
         if scaled_square(&gradient, scales) <= tolerance * tolerance {
             break;
@@ -55,7 +61,11 @@ pub(super) fn minimum(scales: &[f32], tolerance: f64, function: impl Fn(&[f32]) 
                 curvature,
             });
         }
+        level += usize::from(next_value >= value);
         (at, value, gradient) = (next, next_value, next_gradient);
+        if level > LEVEL_STEPS {
+            break;
+        }
     }
     let left = scaled_square(&gradient, scales).sqrt() / tolerance;
     if left.is_nan() || left > 1.0 {
@@ -109,9 +119,13 @@ fn step(
         let mut next = at.to_vec();
         add(&mut next, length, direction);
         let (next_value, gradient) = function(&next);
-        if !(next_value <= value + DECREASE * length * slope) {
+        let next_slope = dot(direction, &gradient);
+        let is_lower = next_value <= value + DECREASE * length * slope;
+        let is_about_equal =
+            next_value <= value + ROUNDING * value.abs() && next_slope <= (2.0 * DECREASE - 1.0) * slope;
+        if !(is_lower || is_about_equal) {
             long = length;
-        } else if dot(direction, &gradient) < SLOPE * slope {
+        } else if next_slope < SLOPE * slope {
             short = length;
         } else {
             return Some((next, next_value, gradient));

@@ -410,8 +410,13 @@ fn memory_is_bounded_and_comes_back() {
         memory: 8 << 10,
         ..Limits::default()
     });
-    let first = server.begin(8 << 10, &"p".repeat((8 << 10) - 1));
-    until("it is taken", || status(&server.identify("pear")) == 429);
+    let mut first = None;
+    until("it is taken", || {
+        // If another request had memory just then, it is refused, and begun anew.
+        first = Some(server.begin(8 << 10, &"p".repeat((8 << 10) - 1)));
+        std::thread::sleep(Duration::from_millis(50));
+        status(&server.identify("pear")) == 429
+    });
     let refused = server.identify("pear");
     assert!(
         status(&refused) == 429 && refused.contains("retry-after: 2\r\n"),
