@@ -75,7 +75,7 @@ impl Pca {
     /// as one table, and `_pca-*.safetensors`.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyExists`] as `if_exists` says; as [`project`](Pca::project).
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) as `if_exists` says; as [`project`](Pca::project).
     pub async fn write(&self, location: &str, features: &Features, if_exists: IfExists) -> Result<()> {
         let store = store::open(location)?;
         let at = |(begin, _): (&str, &str)| store.uri(begin);
@@ -107,7 +107,7 @@ impl Pca {
     /// Reads what [`write`](Self::write) or `fruits pca` wrote.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such folder, or no manifest in it; [`ErrorKind::Invalid`] if whatever wrote it did
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such folder, or no manifest in it; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if whatever wrote it did
     /// not finish, or a file is damaged.
     pub async fn read(location: &str) -> Result<Self> {
         let store = store::open(location)?;

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use tracing::warn;
+use tracing::info;
 
 use crate::alike::exact::dot;
 
@@ -69,7 +69,7 @@ pub(super) fn minimum(scales: &[f32], tolerance: f64, function: impl Fn(&[f32]) 
     }
     let left = scaled_square(&gradient, scales).sqrt() / tolerance;
     if left.is_nan() || left > 1.0 {
-        warn!("the minimum was not reached: the gradient is {left:.1} times as long as it may be");
+        info!("rounding or the number of steps ended it: the gradient is {left:.1} times as long as it may be");
     }
     at
 }

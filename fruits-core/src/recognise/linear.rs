@@ -45,7 +45,7 @@ impl LinearClassifier {
     /// The probability of each label, `n x labels`: the softmax of the linear functions.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if the rows have another number of features.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the rows have another number of features.
     pub fn probabilities(&self, features: ArrayView2<f32>) -> Result<Array2<f64>> {
         let mut scores = self.scores(features)?;
         scores.axis_iter_mut(Axis(0)).for_each(softmax);

@@ -78,10 +78,9 @@ impl Recogniser {
     /// If it cannot be read; as [`decode`](crate::pixels::decode).
     pub async fn identify_at(&self, path: &str) -> Result<Answer> {
         let (folder, name) = store::split(path)?;
-        let bytes = store::open(folder)?
-            .get(name, Length::AtMost(self.limits.bytes))
-            .await?;
-        let (own, path) = (self.clone(), path.to_owned());
+        let store = store::open(folder)?;
+        let bytes = store.get(name, Length::AtMost(self.limits.bytes)).await?;
+        let (own, path) = (self.clone(), store.uri(name));
         let work = move || own.identify(&bytes, &path).map_err(|error| error.about(path));
         tokio::task::spawn_blocking(work)
             .await
