@@ -14,7 +14,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use fruits_core::extractor::{FeatureExtractor, Model};
 use fruits_core::ndarray::Array2;
-use fruits_core::pixels::{Decoding, RgbImage};
+use fruits_core::pixels::{Decoding, RgbImage, Views};
 use fruits_core::{Extraction, IfExists, Result};
 use sha2::{Digest, Sha256};
 
@@ -45,6 +45,7 @@ impl Backbone {
                 weights_sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
                 preprocessing: "RGB, Pillow bicubic to 224x224, x / 127.5 - 1".to_owned(),
                 decoding: Decoding::default(),
+                views: Views::One,
                 side: SIDE as u32,
                 features: FEATURES,
             },
