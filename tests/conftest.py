@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -58,6 +59,19 @@ def classifier(tmp_path_factory):
     """A classifier of the sample photos, and what training it said."""
     out = tmp_path_factory.mktemp("classifier") / "classifier"
     return out, run("train", SAMPLE, "--out", out, "--report", out.parent / "report.html", "--json")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright  # other environments have none
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("there is no chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 class S3:

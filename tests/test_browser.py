@@ -6,20 +6,8 @@ import shutil
 
 import pytest
 from conftest import SAMPLE, run
-from playwright.sync_api import sync_playwright
 
 BAD = "<script>alert(1)<\\script>"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("there is no chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

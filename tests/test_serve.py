@@ -5,13 +5,12 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import urllib.request
 
 import pytest
 from conftest import SAMPLE
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 KIWI, LEMON = SAMPLE / "Kiwi" / "view-00.jpg", SAMPLE / "Lemon" / "view-00.jpg"
 DAMAGED = {"name": "half.jpg", "mimeType": "image/jpeg", "buffer": KIWI.read_bytes()[:300] + b"damaged"}
@@ -32,17 +31,6 @@ def url(command):
     yield server.stdout.readline().strip()
     server.kill()
     server.wait()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("there is no chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
