@@ -15,7 +15,7 @@ import urllib.request
 import pytest
 from conftest import ROOT, SAMPLE
 from elftools.elf.elffile import ELFFile
-from test_browser import browser, save  # noqa: F401
+from test_browser import save
 
 OLDEST_GLIBC = (2, 17)
 BUCKET = "company"

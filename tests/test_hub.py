@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 from conftest import ROOT
-from test_browser import browser, point_at, save  # noqa: F401
+from test_browser import point_at, save
 
 NOTEBOOK = "01-features-and-pca.ipynb"
 
