@@ -55,33 +55,74 @@ def test_many_photos_are_a_table(classifier, tmp_path):
         assert one["probabilities"] == list(row.probabilities) and one["known"] == row.known
 
 
-def test_eight_views_are_averaged(tmp_path):
+def test_four_views_are_averaged(tmp_path):
     photo = PIL.Image.open(SAMPLE / "Banana" / "view-05.jpg").convert("RGB").resize((224, 224), PIL.Image.Resampling.BICUBIC)
-    for name, mirrored in [("", photo), ("m", PIL.ImageOps.mirror(photo))]:
-        for quarters in range(4):
-            path = tmp_path / "turned" / "Banana" / f"{name}{quarters}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            mirrored.rotate(90 * quarters).save(path)
-    run("features", tmp_path / "turned", "--out", tmp_path / "eight")
+    for quarters in range(4):
+        path = tmp_path / "turned" / "Banana" / f"{quarters}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photo.rotate(90 * quarters).save(path)
+    run("features", tmp_path / "turned", "--out", tmp_path / "four", "--texture")
     (tmp_path / "photo" / "Banana").mkdir(parents=True)
     photo.save(tmp_path / "photo" / "Banana" / "0.png")
-    run("features", tmp_path / "photo", "--out", tmp_path / "mean", "--views", "turned")
-    expected, found = rows(tmp_path / "eight")[2].astype(float).mean(0), rows(tmp_path / "mean")[2][0]
-    assert numpy.abs(found - expected).max() < 1e-6
+    run("features", tmp_path / "photo", "--out", tmp_path / "mean", "--views", "turned", "--texture")
+    expected, found = rows(tmp_path / "four")[2].astype(float).mean(0), rows(tmp_path / "mean")[2][0]
+    assert numpy.abs(found - expected).max() < 1e-5
     manifest = json.loads((tmp_path / "mean" / "_manifest.json").read_text())
     assert manifest["model"]["views"] == "turned"
-    refused = run("features", tmp_path / "photo", "--out", tmp_path / "mean", "--resume", status=1).stderr
-    assert "there are features of photos in eight views, not in one view, in it" in refused
+    refused = run("features", tmp_path / "photo", "--out", tmp_path / "mean", "--resume", "--texture", status=1).stderr
+    assert "there are features of photos in four views, not in one view, in it" in refused
+
+
+def test_texture_lies_behind_the_features(features_of, tmp_path):
+    run("features", SAMPLE / "Kiwi", "--out", tmp_path / "out", "--texture")
+    found, without = rows(tmp_path / "out")[2], rows(features_of(SAMPLE / "Kiwi"))[2]
+    assert found.shape == (16, 1280 + 2 * 192) and numpy.array_equal(found[:, :1280], without)
+    means, deviations = found[:, 1280:1472] / 8, found[:, 1472:] / 16
+    assert (means >= 0).all() and (means <= 6).all() and (deviations >= 0).all() and (deviations <= 3).all()
+    # More paper around the fruit changes it little; the network's last features do change.
+    wide = tmp_path / "wide" / "Kiwi"
+    wide.mkdir(parents=True)
+    for photo in (SAMPLE / "Kiwi").glob("*.jpg"):
+        picture = PIL.Image.open(photo).convert("RGB")
+        sheet = PIL.Image.new("RGB", (picture.width * 8 // 7, picture.height * 8 // 7), "white")
+        sheet.paste(picture, (picture.width // 14, picture.height // 14))
+        sheet.save(wide / f"{photo.stem}.png")
+    run("features", wide, "--out", tmp_path / "moved", "--texture")
+    moved = rows(tmp_path / "moved")[2]
+    cosine = lambda part: numpy.mean([a @ b / numpy.linalg.norm(a) / numpy.linalg.norm(b) for a, b in zip(found[:, part], moved[:, part])])
+    assert cosine(slice(1280, None)) > 0.99 and cosine(slice(1280, None)) > cosine(slice(1280))
+    refused = run("features", SAMPLE / "Kiwi", "--out", tmp_path / "out", "--resume", status=1).stderr
+    assert "there are features with texture, not without, in it" in refused
 
 
 def test_features_that_were_made_otherwise_are_refused(classifier, features_of, tmp_path):
     refused = run("evaluate", classifier[0], features_of(SAMPLE), status=1).stderr
-    assert "of photos in eight views, not in one view" in refused
+    assert "of photos in four views, not in one view" in refused
     # Trained with features of one view, it takes photos in one view.
     run("train", features_of(SAMPLE), "--out", tmp_path / "plain")
     evaluated = run("evaluate", tmp_path / "plain", features_of(SAMPLE), "--json")
     assert evaluated.json["seen"] == 96 and "96 photos of these were for training" in evaluated.stderr
     assert run("identify", tmp_path / "plain", SAMPLE / "Kiwi" / "view-03.jpg", "--json").json["answer"] == "Kiwi"
+
+
+def test_photos_of_groups_that_were_for_training_are_told(tmp_path):
+    for photo in SAMPLE.glob("*/*.jpg"):
+        part = tmp_path / ("first" if photo.stem < "view-08" else "second") / photo.parent.name
+        part.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, part)
+    for part in ("first", "second"):
+        run("features", tmp_path / part, "--out", tmp_path / f"{part}-features")
+    run("train", tmp_path / "first-features", "--out", tmp_path / "classifier")
+    evaluated = run("evaluate", tmp_path / "classifier", tmp_path / "second-features", "--json")
+    assert evaluated.json["seen"] == 0 and "48 photos of these are of a group that has the name of one" in evaluated.stderr
+    evaluated = run("evaluate", tmp_path / "classifier", tmp_path / "second-features", "--groups", "photos")
+    assert "of these are of a group" not in evaluated.stderr
+
+
+def test_an_output_that_is_there_is_refused_before_the_work(classifier, tmp_path):
+    for command in (["train", tmp_path / "nothing"], ["identify", tmp_path / "nothing", SAMPLE]):
+        refused = run(*command, "--out", classifier[0], status=1).stderr
+        assert f"{classifier[0]}" in refused and "nothing" not in refused
 
 
 def test_what_is_no_fruit_is_unknown(classifier):

@@ -64,7 +64,8 @@ def expect_answer(page, reply):
     """The page shows this answer."""
     expect(page.locator("main")).to_have_attribute("data-state", "unknown" if reply["is_unknown"] else "answer")
     best = f"{100 * reply['probability']:.0f}\u00a0%"
-    said = f"I do not know this most like: {reply['answer']}, {best}" if reply["is_unknown"] else f"{reply['answer']} {best}"
+    plausible = f"{100 * sum(reply['probabilities'][:len(reply['plausible'])]):.0f}\u00a0%"
+    said = f"I do not know this most like: {reply['answer']}, {best}" if reply["is_unknown"] else f"{' or '.join(reply['plausible'])} {plausible}"
     assert page.get_by_role("status").text_content() == said
     assert page.locator("#answers li span:first-child").all_text_contents() == reply["answers"]
     assert page.locator("#nearest li > span:last-child").all_text_contents() == [photo["label"] for photo in reply["nearest"]]
@@ -180,11 +181,22 @@ def test_what_is_unknown_is_said_to_be(visit, url):
     save(page, "serve-unknown")
 
 
+def test_what_may_be_one_of_two_is_said_so(visit, url):
+    page = visit()
+    either = answer(url, KIWI) | {"is_unknown": False, "answers": ["Pear", "Quince", "Kiwi"], "probabilities": [0.52, 0.41, 0.07]}
+    either |= {"answer": "Pear", "probability": 0.52, "plausible": ["Pear", "Quince"]}
+    page.route("**/identify", lambda route: route.fulfill(json=either))
+    choose(page, KIWI)
+    expect(page.get_by_role("status")).to_have_text("Pear or Quince 93\u00a0%")
+    expect_answer(page, either)
+    save(page, "serve-either")
+
+
 def test_names_are_text(visit, url):
     page = visit()
     bad = "<img src=x onerror=alert(1)>"
     photo = {"path": bad, "label": bad, "similarity": 0.5, "picture": None}
-    reply = answer(url, KIWI) | {"answer": bad, "answers": [bad], "probabilities": [1.0], "probability": 1.0, "is_unknown": False}
+    reply = answer(url, KIWI) | {"answer": bad, "answers": [bad], "probabilities": [1.0], "plausible": [bad], "probability": 1.0, "is_unknown": False}
     page.route("**/identify", lambda route: route.fulfill(json=reply | {"nearest": [photo]}))
     choose(page, KIWI)
     expect_answer(page, reply | {"nearest": [photo]})

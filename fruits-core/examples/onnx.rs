@@ -46,6 +46,7 @@ impl Backbone {
                 preprocessing: "RGB, Pillow bicubic to 224x224, x / 127.5 - 1".to_owned(),
                 decoding: Decoding::default(),
                 views: Views::One,
+                texture: false,
                 side: SIDE as u32,
                 features: FEATURES,
             },

@@ -24,6 +24,9 @@ pub struct Model {
     /// The views of a photo whose features are averaged.
     #[serde(default)]
     pub views: Views,
+    /// Whether the [texture](crate::MobileNetV2::with_texture) of the photo lies behind the network's features.
+    #[serde(default)]
+    pub texture: bool,
     /// Width and height of the pixels that it takes.
     pub side: u32,
     /// Features of a photo.
@@ -31,6 +34,14 @@ pub struct Model {
 }
 
 impl Model {
+    /// How photos are seen, for people.
+    pub fn sight(&self) -> String {
+        match self.texture {
+            true => format!("{}, with texture", self.views),
+            false => self.views.to_string(),
+        }
+    }
+
     /// What tells its features from those of another model, for people; nothing if they are of one kind.
     pub(crate) fn difference(&self, other: &Model) -> Option<String> {
         let what = if self.name != other.name {
@@ -43,6 +54,11 @@ impl Model {
             format!("of photos {}, not {},", self.decoding, other.decoding)
         } else if self.views != other.views {
             format!("of photos {}, not {},", self.views, other.views)
+        } else if self.texture != other.texture {
+            match self.texture {
+                true => "with texture, not without,".to_owned(),
+                false => "without texture, not with it,".to_owned(),
+            }
         } else if self != other {
             format!("of pixels by {}, not by {},", self.preprocessing, other.preprocessing)
         } else {
@@ -83,6 +99,7 @@ impl Model {
 ///     preprocessing: "RGB, Pillow bicubic to 32x32".to_owned(),
 ///     decoding: Decoding::default(),
 ///     views: Views::One,
+///     texture: false,
 ///     side: 32,
 ///     features: 3,
 /// }));

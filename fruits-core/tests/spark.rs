@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use fruits_core::{ErrorKind, Features, IfExists, ImageFolder, MobileNetV2, Moments, Pca, Result, Spark};
+use fruits_core::{
+    Classifier, ErrorKind, Features, Groups, IfExists, ImageFolder, MobileNetV2, Moments, Pca, Recogniser, Result,
+    Spark,
+};
 use support::{Need, trials};
 use tempfile::TempDir;
 
@@ -97,6 +100,13 @@ async fn the_same_rows_and_files_as_on_one_machine() {
             .await
             .unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+
+        // What is recognised is the same, too, of the photos and of what Spark made of them.
+        let trained = Classifier::train(&alone, &Groups::photos(&alone)).await.unwrap();
+        let here = Recogniser::new(&trained).unwrap().identify_all(&source).await.unwrap();
+        let there = trained.identify(&features).unwrap();
+        assert_eq!((here.all().len(), here.all()), (48, there.all()));
+        assert_eq!(here.failures(), there.failures());
 
         // A single machine goes on from what Spark wrote.
         let again = fruits_core::Extraction::open(&source, &model)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Recognition beside scikit-learn on this machine. By hand: it takes a quarter of an hour.
+# Recognition beside scikit-learn on this machine. By hand: it takes an hour.
 #
 #   fruits-core/benches/peers/recognise.sh PHOTOS      photos of videos: see recognise.py
 source "$(dirname "${BASH_SOURCE[0]}")/../../../bootstrap/env.sh"

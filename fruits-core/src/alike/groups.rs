@@ -222,6 +222,12 @@ impl Groups {
         self.of.len()
     }
 
+    /// How many of these photos are in groups that have the name of one of the others.
+    pub fn rows_shared_with(&self, others: &Groups) -> usize {
+        let is_shared = |group: &&usize| others.names.binary_search(&self.names[**group]).is_ok();
+        self.of.iter().filter(is_shared).count()
+    }
+
     /// The groups' names, by their numbers.
     pub fn names(&self) -> &[String] {
         &self.names

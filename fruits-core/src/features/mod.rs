@@ -432,6 +432,7 @@ pub(crate) mod tests {
                 preprocessing: String::new(),
                 decoding: Default::default(),
                 views: Default::default(),
+                texture: false,
                 side: 1,
                 features: matrix.ncols(),
             },

@@ -46,10 +46,12 @@ pub struct FeaturesArgs {
     /// the same features
     #[arg(long)]
     draft: bool,
-    /// Views of a photo whose features are averaged: one, or turned, which is eight, by quarter turns and in the mirror: better for recognition, and
-    /// eight times the work
+    /// Views of a photo whose features are averaged: one, or turned, which is four, by quarter turns: better for recognition, and four times the work
     #[arg(long, value_parser = PossibleValuesParser::new(["one", "turned"]), default_value = "one")]
     views: String,
+    /// Put 384 numbers on the texture of the fruit, from the middle of the network, behind its 1280 features: for recognition
+    #[arg(long)]
+    texture: bool,
     /// Width times height of a photo at most; a larger one fails
     #[arg(long, value_name = "N", default_value_t = Limits::default().pixels)]
     max_pixels: u64,
@@ -82,6 +84,7 @@ pub async fn features(args: FeaturesArgs, is_shown: bool) -> Result<()> {
         "turned" => Views::Turned,
         _ => Views::One,
     });
+    let model = model.with_texture(args.texture);
     let extraction = match &args.labels {
         None => Extraction::open_only(&args.source, &args.only, &model)?,
         Some(labels) => {

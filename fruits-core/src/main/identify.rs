@@ -2,6 +2,7 @@
 
 use clap::Args;
 use fruits_core::error::{counted, printable};
+use fruits_core::recognise::Answers;
 use fruits_core::{Classifier, IfExists, Recogniser, Result, Server, store};
 use serde_json::json;
 
@@ -40,6 +41,13 @@ pub struct ServeArgs {
 }
 
 pub async fn identify(args: IdentifyArgs) -> Result<()> {
+    let if_exists = match args.overwrite {
+        true => IfExists::Replace,
+        false => IfExists::Refuse,
+    };
+    if let Some(out) = &args.out {
+        Answers::can_write(out, if_exists).await?;
+    }
     let recogniser = Recogniser::new(&Classifier::read(&args.classifier).await?)?;
     if args.out.is_none() && store::is_file(&args.photos).await {
         let answer = recogniser.identify_at(&args.photos).await?;
@@ -52,14 +60,7 @@ pub async fn identify(args: IdentifyArgs) -> Result<()> {
     }
     let answers = recogniser.identify_all(&args.photos).await?;
     match &args.out {
-        Some(out) => {
-            let if_exists = if args.overwrite {
-                IfExists::Replace
-            } else {
-                IfExists::Refuse
-            };
-            answers.write(out, if_exists).await?;
-        }
+        Some(out) => answers.write(out, if_exists).await?,
         None if args.json => answers.all().iter().for_each(|answer| say(answer.to_json())),
         None => answers
             .all()

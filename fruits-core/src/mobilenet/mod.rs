@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use image::RgbImage;
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extractor::{FeatureExtractor, Model};
@@ -28,6 +28,9 @@ pub use weights::{IMAGENET_SHA256, WEIGHTS_FILE, WEIGHTS_VARIABLE};
 
 /// Features of one photo.
 pub const FEATURES: usize = 1280;
+
+/// Numbers on the [texture](MobileNetV2::with_texture) of one photo.
+pub const TEXTURE: usize = 384;
 
 const NAME: &str = "MobileNetV2 1.0 224";
 
@@ -93,7 +96,10 @@ impl MobileNetV2 {
     /// # Errors
     /// As [`imagenet`](Self::imagenet); [`ErrorKind::Unsupported`] if they were made otherwise, or the processor cannot make them.
     pub fn like(model: &Model) -> Result<Self> {
-        let network = Self::imagenet()?.with_decoding(model.decoding).with_views(model.views);
+        let network = Self::imagenet()?
+            .with_decoding(model.decoding)
+            .with_views(model.views)
+            .with_texture(model.texture);
         let in_both = [Precision::F32, Precision::Bf16].map(|precision| network.clone().with_precision(precision));
         if let Some(network) = in_both.into_iter().flatten().find(|network| network.model() == model) {
             return Ok(network);
@@ -121,6 +127,7 @@ impl MobileNetV2 {
                 preprocessing: "RGB, Pillow bicubic to 224x224, x / 127.5 - 1".to_owned(),
                 decoding: Decoding::default(),
                 views: Views::One,
+                texture: false,
                 side: SIDE,
                 features: FEATURES,
             },
@@ -166,6 +173,24 @@ impl MobileNetV2 {
         self
     }
 
+    /// The same network, whose features have the texture of the photo behind them, `n x 1664`. Features of both are not mixed by a resumed run.
+    ///
+    /// Texture is what the middle of the network says (`block_6_expand` of Keras), wherever on the fruit: the mean of each of its 192 channels times 8, and
+    /// their standard deviations times 16. White paper does not count. The last features tell what a thing is, in whatever colour and pattern: of an
+    /// apple, which apple it is, the middle tells better.
+    ///
+    /// ```no_run
+    /// use fruits_core::MobileNetV2;
+    ///
+    /// let model = MobileNetV2::imagenet()?.with_texture(true);
+    /// # Ok::<(), fruits_core::Error>(())
+    /// ```
+    pub fn with_texture(mut self, texture: bool) -> Self {
+        self.model.texture = texture;
+        self.model.features = FEATURES + if texture { TEXTURE } else { 0 };
+        self
+    }
+
     /// SHA-256 of the weights' file, in hexadecimal.
     pub fn weights_sha256(&self) -> &str {
         &self.model.weights_sha256
@@ -176,38 +201,45 @@ impl MobileNetV2 {
         &self.network
     }
 
-    /// The features of `n` photos of 224x224 pixels, `n x 1280`, by all cores: each takes photos of its own or, of fewer photos than there
-    /// are cores, a part of each.
+    /// The features of `n` photos of 224x224 pixels, `n x 1280` ([with texture](Self::with_texture) `n x 1664`), by all cores: each takes photos
+    /// of its own or, of fewer photos than there are cores, a part of each.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if a photo has another size: see [`network_input`](crate::pixels::network_input).
     pub fn features(&self, photos: &[RgbImage]) -> Result<Array2<f32>> {
-        self.run(photos, |engine, photos| engine.features_by_all(photos))
+        self.run(photos, |engine, photos, texture| {
+            engine.features_by_all(photos, texture)
+        })
     }
 
-    fn run(&self, photos: &[RgbImage], by_engine: fn(&dyn Engine, &[RgbImage]) -> Array2<f32>) -> Result<Array2<f32>> {
+    fn run(
+        &self,
+        photos: &[RgbImage],
+        by_engine: fn(&dyn Engine, &[RgbImage], bool) -> Array2<f32>,
+    ) -> Result<Array2<f32>> {
         if let Some(photo) = photos.iter().find(|photo| photo.dimensions() != (SIDE, SIDE)) {
             let (width, height) = photo.dimensions();
             let message = format!("the network takes {SIDE}x{SIDE} pixels, not {width}x{height}");
             return Err(Error::new(ErrorKind::Invalid, Step::Infer, "", message));
         }
-        let views = self.model.views;
-        if views == Views::One {
-            return Ok(by_engine(&*self.engine, photos));
-        }
-        let seen: Vec<RgbImage> = photos.iter().flat_map(|photo| views.of(photo)).collect();
-        let of_views = by_engine(&*self.engine, &seen);
-        let mut features = Array2::zeros((photos.len(), of_views.ncols()));
-        let of_photos = of_views.axis_chunks_iter(Axis(0), views.count());
-        for (mut row, of_photo) in features.rows_mut().into_iter().zip(of_photos) {
-            let sum = of_photo
-                .rows()
-                .into_iter()
-                .fold(Array1::zeros(row.len()), |sum, view| sum + view.mapv(f64::from));
-            row.assign(&sum.mapv(|sum: f64| (sum / views.count() as f64) as f32));
-        }
-        Ok(features)
+        Ok(match self.model.views {
+            Views::One => by_engine(&*self.engine, photos, self.model.texture),
+            views => {
+                let seen: Vec<RgbImage> = photos.iter().flat_map(|photo| views.of(photo)).collect();
+                means(&by_engine(&*self.engine, &seen, self.model.texture), views.count())
+            }
+        })
     }
+}
+
+/// The means of so many rows, one after the other.
+fn means(rows: &Array2<f32>, count: usize) -> Array2<f32> {
+    let mean = |rows: ArrayView2<f32>| rows.mapv(f64::from).sum_axis(Axis(0)) / count as f64;
+    let mut means = Array2::zeros((rows.nrows() / count, rows.ncols()));
+    for (mut row, of_row) in means.rows_mut().into_iter().zip(rows.axis_chunks_iter(Axis(0), count)) {
+        row.assign(&mean(of_row).mapv(|mean| mean as f32));
+    }
+    means
 }
 
 impl FeatureExtractor for MobileNetV2 {
@@ -217,7 +249,7 @@ impl FeatureExtractor for MobileNetV2 {
 
     /// As [`features`](MobileNetV2::features), by this thread alone.
     fn extract(&self, photos: &[RgbImage]) -> Result<Array2<f32>> {
-        self.run(photos, |engine, photos| engine.features(photos))
+        self.run(photos, |engine, photos, texture| engine.features(photos, texture))
     }
 }
 

@@ -127,7 +127,7 @@ impl Photo {
 impl Manifest {
     /// Shows where the features come from and what made them.
     pub fn evcxr_display(&self) {
-        let Model { decoding, views, .. } = self.model;
+        let Model { decoding, .. } = self.model;
         let rows = [
             ("photos of", self.source.clone()),
             ("network", self.model.name.clone()),
@@ -137,7 +137,7 @@ impl Manifest {
                 "decoding",
                 format!("upright: {}, draft: {}", decoding.upright, decoding.draft),
             ),
-            ("photos are seen", views.to_string()),
+            ("photos are seen", self.model.sight()),
             ("features of a photo", self.model.features.to_string()),
             ("photos with features", self.photos.to_string()),
             ("of an earlier run", self.reused.to_string()),

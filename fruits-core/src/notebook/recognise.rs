@@ -52,7 +52,7 @@ impl Classifier {
             "{} labels, {} photos, {}",
             self.labels().len(),
             self.features().len(),
-            self.model().views
+            self.model().sight()
         );
         let page = html! { p { (shape) } p { (self.sentence()) } };
         emit(page, &format!("{shape}\n{}", self.sentence()));
@@ -97,7 +97,7 @@ impl Answer {
             @if let Some(picture) = picture.flatten() { img src=(picture) alt=(self.path); }
             p {
                 @if self.is_unknown { "I do not know this. It is most like:" }
-                @else if let Some((label, _)) = self.answers.first() { strong { (label) } }
+                @else { strong { (self.headline()) } }
             }
             table { tbody { @for (label, probability) in &self.answers {
                 tr { td style="text-align: left" { (label) } td { (format!("{:.1} %", 100.0 * probability)) } }

@@ -137,6 +137,11 @@ impl Kind {
         }
     }
 
+    /// Whether a folder with this key is not empty.
+    fn is_there(&self, key: &str) -> bool {
+        key != OWNER && !matches!(self.name(key), Name::Temporary | Name::Hidden)
+    }
+
     /// The run that a name carries.
     fn run_of<'a>(&self, name: &'a str) -> Option<&'a str> {
         self.files.iter().find_map(|(begin, end)| {

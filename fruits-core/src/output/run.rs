@@ -50,26 +50,30 @@ enum State {
 }
 
 impl Run {
-    /// Takes the folder.
-    pub async fn begin(store: Arc<dyn Store>, kind: &'static Kind, if_exists: IfExists) -> Result<Self> {
-        let is_there = |key: &str| key != OWNER && !matches!(kind.name(key), Name::Temporary | Name::Hidden);
+    /// Fails if there is what a run may not replace; the owner's mark otherwise, if there is one.
+    pub async fn look_before(store: &dyn Store, kind: &Kind, if_exists: IfExists) -> Result<Option<Bytes>> {
         let is_in_the_way = |key: &str| match if_exists {
-            IfExists::Refuse => is_there(key),
+            IfExists::Refuse => kind.is_there(key),
             IfExists::Replace => kind.name(key) == Name::Foreign || kind.is_made_for_another(key),
         };
-        let look = try_join(keys(&*store, is_in_the_way), optional(&*store, OWNER));
-        let (keys, owner) = look.await?;
+        let (keys, owner) = try_join(keys(store, is_in_the_way), optional(store, OWNER)).await?;
         match if_exists {
             IfExists::Refuse if owner.is_some() || !keys.is_empty() => {
-                return Err(refusal(&*store, occupied(owner.as_deref())));
+                return Err(refusal(store, occupied(owner.as_deref())));
             }
             IfExists::Refuse => {}
             IfExists::Replace => {
                 let is_ours = |owner: &Bytes| serde_json::from_slice::<Owner>(owner).is_ok();
                 let foreign = owner.as_ref().filter(|owner| !is_ours(owner)).map(|_| OWNER.to_owned());
-                kind.refuse(&*store, keys.first().or(foreign.as_ref()))?;
+                kind.refuse(store, keys.first().or(foreign.as_ref()))?;
             }
         }
+        Ok(owner)
+    }
+
+    /// Takes the folder.
+    pub async fn begin(store: Arc<dyn Store>, kind: &'static Kind, if_exists: IfExists) -> Result<Self> {
+        let owner = Self::look_before(&*store, kind, if_exists).await?;
         let mut run = Self::join(store, kind, format!("{:016x}", fastrand::u64(..)));
         let taken = run.take(owner, if_exists).await;
         run.or_release(taken).await?;
@@ -78,7 +82,7 @@ impl Run {
         let is_still_empty = async {
             // Another run may have begun and finished since the folder was empty.
             match if_exists {
-                IfExists::Refuse => super::keys(&*run.store, |key| is_there(key) && !is_own(key)).await,
+                IfExists::Refuse => keys(&*run.store, |key| kind.is_there(key) && !is_own(key)).await,
                 IfExists::Replace => Ok(Vec::new()),
             }
         };

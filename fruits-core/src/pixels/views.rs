@@ -12,8 +12,8 @@ pub enum Views {
     /// As it is.
     #[default]
     One,
-    /// Eight: as it is, turned by each quarter of a circle, and all four as a mirror shows them. A fruit has no side that is up, and features of all
-    /// of them know more of it: they cost eight times as much.
+    /// Four: as it is, and turned by each quarter of a circle. A fruit has no side that is up, and features of all of them know more of it: they cost
+    /// four times as much. (Mirrors of all four bring nothing more.)
     Turned,
 }
 
@@ -22,7 +22,7 @@ impl Views {
     pub fn count(self) -> usize {
         match self {
             Views::One => 1,
-            Views::Turned => 8,
+            Views::Turned => 4,
         }
     }
 
@@ -32,24 +32,17 @@ impl Views {
     /// use fruits_core::pixels::{RgbImage, Views};
     ///
     /// let photo = RgbImage::new(224, 224);
-    /// assert_eq!(Views::Turned.of(&photo).len(), 8);
+    /// assert_eq!(Views::Turned.of(&photo).len(), 4);
     /// ```
     pub fn of(self, photo: &RgbImage) -> Vec<RgbImage> {
         match self {
             Views::One => vec![photo.clone()],
-            Views::Turned => {
-                let turned = |photo: RgbImage| {
-                    let quarters = [
-                        imageops::rotate90(&photo),
-                        imageops::rotate180(&photo),
-                        imageops::rotate270(&photo),
-                    ];
-                    std::iter::once(photo).chain(quarters)
-                };
-                turned(photo.clone())
-                    .chain(turned(imageops::flip_horizontal(photo)))
-                    .collect()
-            }
+            Views::Turned => vec![
+                photo.clone(),
+                imageops::rotate90(photo),
+                imageops::rotate180(photo),
+                imageops::rotate270(photo),
+            ],
         }
     }
 }
@@ -59,7 +52,7 @@ impl fmt::Display for Views {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Views::One => "in one view",
-            Views::Turned => "in eight views",
+            Views::Turned => "in four views",
         })
     }
 }
@@ -69,12 +62,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turned_and_mirrored_all_are_different() {
+    fn turned_all_are_different() {
         let photo = RgbImage::from_fn(3, 3, |x, y| image::Rgb([(3 * y + x) as u8, 0, 0]));
         let views = Views::Turned.of(&photo);
         assert_eq!(views[0], photo);
         assert_eq!(views[1].get_pixel(2, 0), photo.get_pixel(0, 0), "a quarter, clockwise");
-        assert_eq!(views[4].get_pixel(2, 0), photo.get_pixel(0, 0), "the mirror");
+        assert_eq!(
+            views[3].get_pixel(0, 2),
+            photo.get_pixel(0, 0),
+            "a quarter, the other way round"
+        );
         for (at, view) in views.iter().enumerate() {
             assert!(views[..at].iter().all(|other| other != view), "{at}");
         }

@@ -11,6 +11,8 @@ const COLDEST: f64 = 0.25;
 const HOTTEST: f64 = 16.0;
 /// Halvings of that range, on a logarithmic scale.
 const HALVINGS: usize = 40;
+/// The share of photos whose label is to be among those that are plausible.
+const COVERED: f64 = 0.95;
 
 /// Photos whose labels were said with about the same probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,6 +55,20 @@ pub(super) fn temperature(scores: ArrayView2<f64>, labels: &[usize], is_of: impl
         }
     }
     ((low + high) / 2.0).exp()
+}
+
+/// The probability from which a label is plausible, from those of the right labels of some photos: so that of 95 % of photos like these, the
+/// label is plausible (split conformal prediction, and its least ambiguous sets:
+/// [Sadinle, Lei and Wasserman, 2019](https://arxiv.org/abs/1609.00451)). 1 if they are too few to say so.
+pub(super) fn least_plausible(mut of_right: Vec<f64>) -> f64 {
+    of_right.sort_by(f64::total_cmp);
+    let missed = ((of_right.len() + 1) as f64 * (1.0 - COVERED)) as usize;
+    missed.checked_sub(1).map_or(1.0, |at| of_right[at])
+}
+
+/// How many of some answers are plausible, the most probable of them first: one at least.
+pub(super) fn plausible<T>(answers: &[(T, f64)], least: f64) -> usize {
+    answers.partition_point(|(_, probability)| *probability >= least).max(1)
 }
 
 /// Bins of equal width; without those that are empty.
@@ -128,6 +144,15 @@ mod tests {
         let scores = ndarray::array![[9.0, 0.0], [0.0, 9.0]];
         assert!((temperature(scores.view(), &[0, 1], |_| true) - COLDEST).abs() < 1e-6);
         assert_eq!(temperature(scores.view(), &[0, 1], |_| false), 1.0);
+    }
+
+    #[test]
+    fn of_so_many_photos_the_label_is_plausible() {
+        let of_right: Vec<f64> = (1..=199).rev().map(|hundredth| f64::from(hundredth) / 200.0).collect();
+        assert_eq!(least_plausible(of_right), 0.05, "the tenth of 200");
+        assert_eq!(least_plausible(vec![0.5; 18]), 1.0);
+        assert_eq!(plausible(&[("Pear", 0.6), ("Quince", 0.3), ("Kiwi", 0.1)], 0.3), 2);
+        assert_eq!(plausible(&[("Pear", 0.6), ("Quince", 0.4)], 1.0), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use linfa::DatasetBase;
 use linfa::traits::Fit;
 use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
 
+use super::calibration;
 use super::evaluation::{Tests, answers};
 use super::familiarity::{Familiarity, Signs, near};
 use super::recognition::Summary;
@@ -31,7 +32,7 @@ const AT_ONCE: usize = 16;
 /// use fruits_core::prelude::*;
 ///
 /// # async fn example() -> fruits_core::Result<()> {
-/// let model = MobileNetV2::imagenet()?.with_views(Views::Turned);
+/// let model = MobileNetV2::imagenet()?.with_views(Views::Turned).with_texture(true);
 /// let features = ImageFolder::open("photos").await?.features(&model).await?;
 /// let classifier = Classifier::train(&features, &Groups::series(&features)).await?;
 /// println!("{}", classifier.sentence());
@@ -49,6 +50,8 @@ pub struct Classifier(pub(super) Arc<Trained>);
 pub(super) struct Trained {
     pub fitted: CosineClassifier,
     pub temperature: f64,
+    /// The probability from which a label is plausible.
+    pub least_plausible: f64,
     pub familiarity: Familiarity,
     pub summary: Summary,
     /// The photos that it was trained with.
@@ -79,6 +82,7 @@ impl Classifier {
         let trained = Trained {
             fitted,
             temperature: recognition.by_group().temperature(),
+            least_plausible: recognition.by_group().least_plausible(),
             familiarity: recognition.by_group().familiarity(),
             summary: recognition.summary(),
             features: features.clone(),
@@ -142,6 +146,7 @@ impl Classifier {
             let known = self.0.familiarity.of(Signs::new(&near, scores));
             Answer {
                 path: (*path).to_owned(),
+                plausible: calibration::plausible(&answers, self.0.least_plausible),
                 answers: answers
                     .into_iter()
                     .map(|(label, probability)| (self.labels()[label].clone(), probability))

@@ -246,24 +246,65 @@ impl Evaluation {
     ///
     /// [Guo et al., On calibration of modern neural networks, 2017](https://arxiv.org/abs/1706.04599): the log loss is smallest there.
     pub fn temperature(&self) -> f64 {
-        calibration::temperature(self.scores.view(), &self.own_labels(), |tested| self.is_honest(tested))
+        self.temperature_of(|_| true)
     }
 
     /// The same answers with probabilities that are calibrated: of half of the groups by the [temperature](Self::temperature) of the other
     /// half, so that no photo calibrates itself.
     pub fn calibrated(&self) -> Self {
-        let (own, units) = (self.own_labels(), self.splits.units());
-        let half = |tested: usize| units[self.tested[tested].row] % 2;
-        let temperatures = [1, 0].map(|other| {
-            calibration::temperature(self.scores.view(), &own, |tested| {
-                self.is_honest(tested) && half(tested) == other
-            })
-        });
+        let temperatures = [1, 0].map(|other| self.temperature_of(|tested| self.half(tested) == other));
         let mut calibrated = self.clone();
         for (at, tested) in calibrated.tested.iter_mut().enumerate() {
-            tested.answers = answers(self.scores.row(at).to_owned(), temperatures[half(at)]);
+            tested.answers = answers(self.scores.row(at).to_owned(), temperatures[self.half(at)]);
         }
         calibrated
+    }
+
+    /// The share of photos whose label is among the plausible ones, and how many are plausible on average: of half of the groups as the other
+    /// half says what is plausible. [`Answer::plausible`](super::Answer::plausible) is to cover 95 %.
+    pub fn plausible(&self) -> (f64, f64) {
+        let calibrated = self.calibrated();
+        let least = [1, 0].map(|other| calibrated.least_plausible_of(|tested| self.half(tested) == other));
+        let (mut covered, mut count) = (0, 0);
+        for (at, tested) in calibrated.tested.iter().enumerate() {
+            let plausible = calibration::plausible(&tested.answers, least[self.half(at)]);
+            covered += usize::from(tested.is_among(plausible));
+            count += plausible;
+        }
+        let photos = self.tested.len() as f64;
+        (covered as f64 / photos, count as f64 / photos)
+    }
+
+    /// The probability from which a label is plausible.
+    pub(super) fn least_plausible(&self) -> f64 {
+        let temperature = self.temperature();
+        let mut calibrated = self.clone();
+        for (at, tested) in calibrated.tested.iter_mut().enumerate() {
+            tested.answers = answers(self.scores.row(at).to_owned(), temperature);
+        }
+        calibrated.least_plausible_of(|_| true)
+    }
+
+    fn temperature_of(&self, is_of: impl Fn(usize) -> bool) -> f64 {
+        let own: Vec<usize> = self.tested.iter().map(|tested| tested.label).collect();
+        calibration::temperature(self.scores.view(), &own, |tested| {
+            self.is_honest(tested) && is_of(tested)
+        })
+    }
+
+    /// Labels that are not among those that are kept of an answer have no probability.
+    fn least_plausible_of(&self, is_of: impl Fn(usize) -> bool) -> f64 {
+        let of_right = |tested: &Tested| {
+            let right = tested.answers.iter().find(|(label, _)| *label == tested.label);
+            right.map_or(0.0, |(_, probability)| *probability)
+        };
+        let some = (0..self.tested.len()).filter(|tested| self.is_honest(*tested) && is_of(*tested));
+        calibration::least_plausible(some.map(|tested| of_right(&self.tested[tested])).collect())
+    }
+
+    /// Which half of the groups a photo is in.
+    fn half(&self, tested: usize) -> usize {
+        self.splits.units()[self.tested[tested].row] % 2
     }
 
     /// What is said with a probability, and how often it is right, in 15 bins of equal width; bins without photos are left out.
@@ -284,7 +325,7 @@ impl Evaluation {
     pub(super) fn familiarity(&self) -> Familiarity {
         let honest = (0..self.tested.len()).filter(|tested| self.is_honest(*tested));
         let signs: Vec<Signs> = honest.map(|tested| self.tested[tested].signs).collect();
-        Familiarity::new(&signs, self.features.manifest().model.views)
+        Familiarity::new(&signs, &self.features.manifest().model)
     }
 
     /// Whether a photo's label has several groups. Of others, twins were for training: they say nothing of how sure one may be.
@@ -293,10 +334,6 @@ impl Evaluation {
             .splits
             .optimistic()
             .contains(&self.labels[self.tested[tested].label])
-    }
-
-    fn own_labels(&self) -> Vec<usize> {
-        self.tested.iter().map(|tested| tested.label).collect()
     }
 
     /// A row a label that was tested, the worst first: `label`, `photos`, `right`, `recall` (how many of its photos are right), `precision` (how

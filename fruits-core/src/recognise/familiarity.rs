@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alike::{Metric, Near, nearest};
 use crate::error::Result;
+use crate::extractor::Model;
 use crate::pixels::Views;
 
 /// Photos for training that are looked at.
@@ -56,11 +57,10 @@ pub(super) struct Familiarity {
 }
 
 impl Familiarity {
-    /// Of known photos, with a threshold below which one of twenty of them lies. `views` says what to take if there
-    /// are too few.
-    pub fn new(known: &[Signs], views: Views) -> Self {
+    /// Of known photos, with a threshold below which one of twenty of them lies. If there are too few, the model says what to take.
+    pub fn new(known: &[Signs], model: &Model) -> Self {
         if known.len() < ONE_OF {
-            return Self::of_other_fruit(views);
+            return Self::of_other_fruit(model);
         }
         let count = known.len() as f64;
         let mean = |at: usize| known.iter().map(|signs| signs.0[at]).sum::<f64>() / count;
@@ -82,18 +82,17 @@ impl Familiarity {
 
     /// Where hardly any fruit was left out, there is nothing to compare with: then what was measured elsewhere, with MobileNetV2 and 91 kinds of fruit, trained
     /// on one video of each, and of photos of their other videos.
-    fn of_other_fruit(views: Views) -> Self {
-        match views {
-            Views::One => Familiarity {
-                means: [0.814, 2.40],
-                deviations: [0.079, 2.04],
-                threshold: -2.54,
-            },
-            Views::Turned => Familiarity {
-                means: [0.901, 4.19],
-                deviations: [0.065, 2.84],
-                threshold: -3.06,
-            },
+    fn of_other_fruit(model: &Model) -> Self {
+        let (means, deviations, threshold) = match (model.views, model.texture) {
+            (Views::One, false) => ([0.814, 2.40], [0.079, 2.04], -2.54),
+            (Views::Turned, false) => ([0.898, 4.11], [0.065, 2.79], -3.05),
+            (Views::One, true) => ([0.9870, 2.94], [0.0066, 2.10], -3.04),
+            (Views::Turned, true) => ([0.9938, 4.43], [0.0036, 2.67], -3.17),
+        };
+        Familiarity {
+            means,
+            deviations,
+            threshold,
         }
     }
 
@@ -121,16 +120,22 @@ impl Familiarity {
 mod tests {
     use super::*;
 
+    fn model(views: Views) -> Model {
+        let features = crate::recognise::tests::videos();
+        let model = features.manifest().model.clone();
+        Model { views, ..model }
+    }
+
     #[test]
     fn one_of_twenty_known_photos_is_less_familiar() {
         let known: Vec<Signs> = (0..100).map(|i| Signs([0.9, f64::from(i)])).collect();
-        let familiarity = Familiarity::new(&known, Views::One);
+        let familiarity = Familiarity::new(&known, &model(Views::One));
         let below = known
             .iter()
             .filter(|signs| familiarity.is_strange(familiarity.of(**signs)))
             .count();
         assert_eq!(below, 5);
-        let other = Familiarity::new(&[], Views::Turned);
+        let other = Familiarity::new(&[], &model(Views::Turned));
         assert!(!other.is_strange(other.of(Signs([0.99, 8.0]))) && other.is_strange(other.of(Signs([0.5, 1.0]))));
         assert!(other.is_strange(f64::NAN));
     }

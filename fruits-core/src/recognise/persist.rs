@@ -32,6 +32,7 @@ struct Manifest {
     version: String,
     labels: Vec<String>,
     temperature: f64,
+    least_plausible: f64,
     familiarity: Familiarity,
     measured: Summary,
     /// Of the photos that it was trained with.
@@ -39,6 +40,16 @@ struct Manifest {
 }
 
 impl Classifier {
+    /// Fails now if [`write`](Self::write) would, for what lies there: before the work of training one.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn can_write(location: &str, if_exists: IfExists) -> Result<()> {
+        Run::look_before(&*store::open(location)?, &KIND, if_exists)
+            .await
+            .map(drop)
+    }
+
     /// Writes it to a folder or prefix: the photos that it knows in `photos/` (`path`, `label`, `features`, `picture`, a small JPEG), which other
     /// tools read as one table, `_classifier-*.safetensors`, its numbers, a manifest, and `_SUCCESS` last.
     ///
@@ -62,6 +73,7 @@ impl Classifier {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             labels: self.labels().to_vec(),
             temperature: self.0.temperature,
+            least_plausible: self.0.least_plausible,
             familiarity: self.0.familiarity,
             measured: self.0.summary.clone(),
             training: features.manifest().clone(),
@@ -113,6 +125,7 @@ impl Classifier {
             && numbers.into_iter().all(|number| number.is_finite())
             && manifest.temperature.is_finite()
             && manifest.temperature > 0.0
+            && (0.0..=1.0).contains(&manifest.least_plausible)
             && manifest.familiarity.is_sound();
         if !is_sound {
             return Err(state.damaged("a number or a tensor of the right shape"));
@@ -139,6 +152,7 @@ impl Classifier {
         Ok(Classifier(Arc::new(Trained {
             fitted: CosineClassifier::new(labels, centre, whitening, means),
             temperature: manifest.temperature,
+            least_plausible: manifest.least_plausible,
             familiarity: manifest.familiarity,
             summary: manifest.measured.clone(),
             features,
@@ -194,6 +208,6 @@ mod tests {
         let mut model = photos.manifest().model.clone();
         model.views = crate::pixels::Views::Turned;
         let error = classifier.refuse_others(&model).unwrap_err().to_string();
-        assert!(error.contains("of photos in one view, not in eight views"), "{error}");
+        assert!(error.contains("of photos in one view, not in four views"), "{error}");
     }
 }

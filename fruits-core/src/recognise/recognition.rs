@@ -248,6 +248,8 @@ mod tests {
             "{recognition}"
         );
         assert_eq!(recognition.table().shape(), (2, 7));
+        let (covered, plausible) = recognition.by_group().plausible();
+        assert!(covered > group && plausible > 1.2, "{covered} {group} {plausible}");
 
         let answers = recognition.by_group().answers_table();
         assert_eq!(answers.shape(), (120, 5));

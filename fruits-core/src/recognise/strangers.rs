@@ -77,7 +77,7 @@ impl Features {
             let fitted = self.fit_rows(params, &train)?;
             let known = Tests::of(self, &fitted, &train, &known)?.signs;
             let of_strange = Tests::of(self, &fitted, &train, &strange)?;
-            let familiarity = Familiarity::new(&known, self.manifest().model.views);
+            let familiarity = Familiarity::new(&known, &self.manifest().model);
             let familiarities =
                 |signs: &[Signs]| signs.iter().map(|signs| familiarity.of(*signs)).collect::<Vec<f64>>();
             let (of_known, of_strangers) = (familiarities(&known), familiarities(&of_strange.signs));

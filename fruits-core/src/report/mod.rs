@@ -243,7 +243,7 @@ fn provenance(features: &Features) -> Markup {
             h2 { "How it was made" }
             dl {
                 dt { "Network" } dd { (manifest.model.name) ", weights SHA-256 " code { (manifest.model.weights_sha256) } }
-                dt { "Pixels" } dd { (manifest.model.preprocessing) "; photos " (manifest.model.decoding) ", " (manifest.model.views) }
+                dt { "Pixels" } dd { (manifest.model.preprocessing) "; photos " (manifest.model.decoding) ", " (manifest.model.sight()) }
                 dt { "Time" } dd {
                     (seconds(manifest.timings.elapsed)) " in all; network " (seconds(manifest.timings.infer))
                     ", decoding " (seconds(manifest.timings.decode)) " (sums over threads), waiting for bytes "

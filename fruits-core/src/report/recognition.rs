@@ -18,11 +18,14 @@ impl Report {
     pub async fn of_recognition(recognition: &Recognition) -> Result<Self> {
         let (by_chance, by_group) = (recognition.by_chance(), recognition.by_group());
         let features = by_group.features();
+        let (covered, plausible) = by_group.plausible();
         let how = format!(
             "Scores are divided by the temperature that fits best, {:.2}; here, each half of the groups by that of the other half. Before, \
-             probabilities were {} from how often they were right. ",
+             probabilities were {} from how often they were right. Of {} of the photos, the label is among those that are plausible, {plausible:.2} on \
+             average. ",
             by_group.temperature(),
-            share(by_group.calibration_error())
+            share(by_group.calibration_error()),
+            share(covered),
         );
         let body = html! {
             section.tiles {

@@ -53,6 +53,7 @@ struct Reply<'a> {
     is_unknown: bool,
     answers: Vec<&'a str>,
     probabilities: Vec<f64>,
+    plausible: Vec<&'a str>,
     nearest: Vec<Alike<'a>>,
 }
 
@@ -78,6 +79,12 @@ impl<'a> Reply<'a> {
             is_unknown: answer.is_unknown,
             answers: answer.answers.iter().map(|(label, _)| label.as_str()).collect(),
             probabilities: answer.answers.iter().map(|(_, probability)| *probability).collect(),
+            plausible: answer
+                .answers
+                .iter()
+                .take(answer.plausible)
+                .map(|(label, _)| label.as_str())
+                .collect(),
             nearest: answer.nearest.iter().map(Alike::new).collect(),
         }
     }

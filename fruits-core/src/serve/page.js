@@ -5,6 +5,7 @@ const limit = Number(main.dataset.limit);
 let pending = null; // what stops the question that is on its way
 
 const percent = (p) => (p > 0 && p < 0.005 ? "< 1" : Math.round(100 * p)) + "\u00a0%";
+const either = (labels) => [labels.slice(0, -1).join(", "), labels.at(-1)].filter(Boolean).join(" or ");
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
 function element(name, content, kind) {
@@ -37,8 +38,9 @@ function show(photo) {
 
 function answer(reply) {
   const best = percent(reply.probability);
+  const plausible = reply.probabilities.slice(0, reply.plausible.length).reduce((a, b) => a + b, 0);
   if (reply.is_unknown) say("unknown", "I do not know this", `most like: ${reply.answer}, ${best}`);
-  else say("answer", reply.answer, best);
+  else say("answer", either(reply.plausible), percent(plausible));
   at("answers").replaceChildren(...reply.answers.map((label, i) => {
     const bar = element("i", []);
     bar.style.width = `${100 * reply.probabilities[i]}%`;

@@ -43,6 +43,7 @@ fn identify(photo: &[u8]) -> Result<Answer> {
     Ok(Answer {
         path: String::new(),
         answers: vec![("Pear".to_owned(), 0.75), ("Apple \"Red\"".to_owned(), 0.25)],
+        plausible: 1,
         known: 0.5,
         is_unknown: photo == b"unknown",
         nearest: vec![nearest(Some("jpeg".into())), nearest(None)],
@@ -166,7 +167,7 @@ fn an_answer_is_json() {
     let picture = "data:image/jpeg;base64,anBlZw==";
     let expected = serde_json::json!({
         "answer": "Pear", "probability": 0.75, "known": 0.5, "is_unknown": false,
-        "answers": ["Pear", "Apple \"Red\""], "probabilities": [0.75, 0.25],
+        "answers": ["Pear", "Apple \"Red\""], "probabilities": [0.75, 0.25], "plausible": ["Pear"],
         "nearest": [
             { "path": "Pear/<1>.jpg", "label": "Pear", "similarity": 0.5, "picture": picture },
             { "path": "Pear/<1>.jpg", "label": "Pear", "similarity": 0.5, "picture": null },

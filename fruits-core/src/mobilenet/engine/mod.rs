@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `run` | a photo through the plan, by one thread or by several |
 //! | `strips` | some rows of a block: expanded, filtered and projected in the cache |
+//! | `texture` | means and deviations of a map in the middle, over the fruit |
 //! | `plan` | the layers as data: folded, packed, in the order in which they run |
 //! | `kernels` | the instruction sets, and the lengths that a kernel may rely on |
 //! | `tile` | the inner loops, for vectors of any kind |
@@ -31,6 +32,7 @@ mod run;
 mod strips;
 #[cfg(test)]
 mod tests;
+mod texture;
 mod tile;
 
 use std::sync::Arc;
@@ -40,8 +42,8 @@ use image::RgbImage;
 use ndarray::{Array2, ArrayViewMut1};
 use rayon::prelude::*;
 
-use super::Precision;
 use super::network::Network;
+use super::{Precision, TEXTURE};
 use crate::spare::Spare;
 use kernels::{Kernels, Operand};
 use plan::Plan;
@@ -52,11 +54,11 @@ pub(super) trait Engine: Send + Sync {
     /// The instruction set.
     fn name(&self) -> &'static str;
 
-    /// The features of photos of 224x224 pixels, `n x 1280`, by this thread alone.
-    fn features(&self, photos: &[RgbImage]) -> Array2<f32>;
+    /// The features of photos of 224x224 pixels, `n x 1280`, and with their texture `n x 1664`, by this thread alone.
+    fn features(&self, photos: &[RgbImage], texture: bool) -> Array2<f32>;
 
     /// The same by all threads: each with photos of its own, or all with parts of a photo if there are fewer photos than threads.
-    fn features_by_all(&self, photos: &[RgbImage]) -> Array2<f32>;
+    fn features_by_all(&self, photos: &[RgbImage], texture: bool) -> Array2<f32>;
 }
 
 /// Nothing if the processor has no instructions for it; `f32` runs on every processor.
@@ -79,17 +81,17 @@ impl<E: Operand> Engine for Compiled<E> {
         self.plan.kernels.name
     }
 
-    fn features(&self, photos: &[RgbImage]) -> Array2<f32> {
-        self.each(photos, 1)
+    fn features(&self, photos: &[RgbImage], texture: bool) -> Array2<f32> {
+        self.each(photos, 1, texture)
     }
 
-    fn features_by_all(&self, photos: &[RgbImage]) -> Array2<f32> {
+    fn features_by_all(&self, photos: &[RgbImage], texture: bool) -> Array2<f32> {
         let threads = rayon::current_num_threads();
         if photos.len() < threads {
             // From within the pool, its threads need not be woken for every block.
-            return rayon::scope(|_| self.each(photos, threads));
+            return rayon::scope(|_| self.each(photos, threads, texture));
         }
-        let mut features = self.rows(photos.len());
+        let mut features = self.rows(photos.len(), texture);
         let mut rows: Vec<ArrayViewMut1<f32>> = features.rows_mut().into_iter().collect();
         photos
             .par_iter()
@@ -107,13 +109,14 @@ impl<E: Operand> Compiled<E> {
         }
     }
 
-    fn rows(&self, count: usize) -> Array2<f32> {
-        Array2::zeros((count, self.plan.features))
+    fn rows(&self, count: usize, texture: bool) -> Array2<f32> {
+        let texture = if texture { TEXTURE } else { 0 };
+        Array2::zeros((count, self.plan.features + texture))
     }
 
     /// One photo after the other.
-    fn each(&self, photos: &[RgbImage], threads: usize) -> Array2<f32> {
-        let mut features = self.rows(photos.len());
+    fn each(&self, photos: &[RgbImage], threads: usize, texture: bool) -> Array2<f32> {
+        let mut features = self.rows(photos.len(), texture);
         for (photo, mut row) in photos.iter().zip(features.rows_mut()) {
             self.one(photo, threads, &mut row);
         }

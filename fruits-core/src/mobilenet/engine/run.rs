@@ -6,6 +6,7 @@ use super::buffer::{Buffer, CACHE_LINE};
 use super::kernels::{Mean, Operand, Pointwise};
 use super::plan::{Bottleneck, Plan};
 use super::strips::{Input, LINE, Strips};
+use super::texture;
 
 /// The memory that a photo takes on its way, kept from one photo to the next.
 pub(super) struct Workspace<E: Operand> {
@@ -47,7 +48,7 @@ impl<E: Operand> Workspace<E> {
         }
     }
 
-    /// The features of a photo of 224x224 pixels, by so many threads.
+    /// The features of a photo of 224x224 pixels, by so many threads; behind them its texture, if there is room.
     pub fn features(&mut self, plan: &Plan<E>, pixels: &[u8], threads: usize, features: &mut [f32]) {
         while self.strips.len() < threads {
             self.strips.push(Memory {
@@ -58,8 +59,13 @@ impl<E: Operand> Workspace<E> {
         let [first, second] = &mut self.maps;
         let (mut input, mut output): (&mut [E], &mut [E]) = (first, second);
         let strips = &mut self.strips[..threads];
+        let (features, of_texture) = features.split_at_mut(plan.features);
 
         for (index, block) in plan.bottlenecks.iter().enumerate() {
+            if index == texture::BLOCK && !of_texture.is_empty() {
+                let (hidden, half) = (&mut strips[0].numbers[self.sizes.lines..], of_texture.len() / 2);
+                texture::texture(plan, input, pixels, hidden, of_texture.split_at_mut(half));
+            }
             let from = if index == 0 {
                 Input::Pixels(pixels)
             } else {

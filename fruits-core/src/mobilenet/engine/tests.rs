@@ -3,10 +3,11 @@
 use burn::module::Param;
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use half::bf16;
-use ndarray::ArrayView1;
+use ndarray::{Array3, ArrayView1, Axis, s};
 use proptest::prelude::*;
 
 use super::kernels::{Depthwise, Mean, Pointwise, SEVEN};
+use super::texture::BLOCK;
 use super::*;
 use crate::mobilenet::FEATURES;
 use crate::mobilenet::network::ConvNorm;
@@ -289,7 +290,8 @@ fn photos(count: usize) -> Vec<RgbImage> {
     let mut random = fastrand::Rng::with_seed(7);
     let mut photo = || {
         RgbImage::from_fn(SIDE, SIDE, |_, _| {
-            image::Rgb([random.u8(..), random.u8(..), random.u8(..)])
+            // No pixel is as light as paper.
+            image::Rgb([random.u8(..235), random.u8(..235), random.u8(..235)])
         })
     };
     (0..count).map(|_| photo()).collect()
@@ -303,8 +305,35 @@ fn by_burn(network: &Network, device: &Device, photos: &[RgbImage]) -> Array2<f3
         .iter()
         .flat_map(|photo| (0..3).flat_map(move |channel| (0..side * side).map(move |at| level(photo, channel, at))));
     let input = TensorData::new(planes.collect::<Vec<f32>>(), [photos.len(), 3, side, side]);
-    let output = network.forward(Tensor::from_data(input, device)).into_data();
-    Array2::from_shape_vec((photos.len(), FEATURES), output.try_into_vec().unwrap()).unwrap()
+    let input: Tensor<4> = Tensor::from_data(input, device);
+    let output = network.forward(input.clone()).into_data();
+    let features = Array2::from_shape_vec((photos.len(), FEATURES), output.try_into_vec().unwrap()).unwrap();
+    let texture = texture_by_burn(network, input);
+    ndarray::concatenate![Axis(1), features, texture]
+}
+
+/// Texture where there is no paper.
+fn texture_by_burn(network: &Network, photos: Tensor<4>) -> Array2<f32> {
+    let mut map = network.stem.forward(photos).clamp(0.0, 6.0);
+    for block in &network.blocks[..BLOCK] {
+        map = block.forward(map);
+    }
+    let hidden = network.blocks[BLOCK]
+        .expand
+        .as_ref()
+        .unwrap()
+        .forward(map)
+        .clamp(0.0, 6.0);
+    let [photos, channels, height, width] = hidden.dims();
+    let numbers: Vec<f32> = hidden.into_data().try_into_vec().unwrap();
+    let maps = Array3::from_shape_vec((photos, channels, height * width), numbers)
+        .unwrap()
+        .mapv(f64::from);
+    let (means, deviations) = (
+        maps.mean_axis(Axis(2)).unwrap() * 8.0,
+        maps.std_axis(Axis(2), 0.0) * 16.0,
+    );
+    ndarray::concatenate![Axis(1), means, deviations].mapv(|number| number as f32)
 }
 
 #[test]
@@ -312,16 +341,16 @@ fn features_are_those_of_the_burn_module() {
     let device = Device::flex();
     let (network, photos) = (network(&device), photos(2));
     let expected = by_burn(&network, &device, &photos);
-    assert_eq!(expected.dim(), (2, FEATURES));
+    assert_eq!(expected.dim(), (2, FEATURES + TEXTURE));
     assert!(
         expected.iter().filter(|&&x| x > 0.1).count() > FEATURES / 2,
         "the test is about something"
     );
     for kernels in f32::kernels() {
-        let features = Compiled::new(&network, kernels).features(&photos);
-        let largest = (&features - &expected)
-            .iter()
-            .fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        let mut difference = Compiled::new(&network, kernels).features(&photos, true) - &expected;
+        // What texture is multiplied by, its rounding is, too.
+        difference.slice_mut(s![.., FEATURES..]).mapv_inplace(|x| x / 16.0);
+        let largest = difference.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
         assert!(largest < 2e-4, "{}: {largest:e}", kernels.name);
     }
 }
@@ -334,17 +363,17 @@ fn cosine(a: ArrayView1<f32>, b: ArrayView1<f32>) -> f32 {
 #[test]
 fn features_of_bf16_are_nearly_the_same() {
     let (network, photos) = (network(&Device::flex()), photos(3));
-    let expected = Compiled::new(&network, f32::kernels()[0]).features(&photos);
+    let expected = Compiled::new(&network, f32::kernels()[0]).features(&photos, true);
     for kernels in bf16::kernels() {
         let engine = Compiled::new(&network, kernels);
-        let features = engine.features(&photos);
+        let features = engine.features(&photos, true);
         for (a, b) in features.rows().into_iter().zip(expected.rows()) {
             assert!(cosine(a, b) > 0.995, "{}: {}", kernels.name, cosine(a, b));
         }
         for threads in [1, 2, 5] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             assert_eq!(
-                pool.install(|| engine.features_by_all(&photos)),
+                pool.install(|| engine.features_by_all(&photos, true)),
                 features,
                 "{} {threads}",
                 kernels.name
@@ -360,13 +389,13 @@ fn features_depend_neither_on_the_instruction_set_nor_on_the_threads() {
         .into_iter()
         .map(|kernels| Compiled::new(&network, kernels))
         .collect();
-    let expected = engines[0].features(&photos);
+    let expected = engines[0].features(&photos, true);
     for engine in &engines {
-        assert_eq!(engine.features(&photos), expected, "{}", engine.name());
+        assert_eq!(engine.features(&photos, true), expected, "{}", engine.name());
         for threads in [1, 2, 3, 8] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             assert_eq!(
-                pool.install(|| engine.features_by_all(&photos)),
+                pool.install(|| engine.features_by_all(&photos, true)),
                 expected,
                 "{} {threads}",
                 engine.name()
