@@ -149,6 +149,7 @@ def main(fruits, binary, photos):
 def large(binary, folder, rows):
     random = numpy.random.default_rng(0)
     which = random.integers(0, len(rows), ROWS)
+    noisy = (rows[which] + rows.std(0) * random.normal(0, 0.3, (ROWS, rows.shape[1]))).astype(numpy.float32)
     # A label is the direction in which a row goes farthest, compared with the others: what can be learnt, and not without an effort.
     along = noisy @ random.normal(0, 1, (rows.shape[1], LABELS))
     labels = numpy.array([f"{label:03}" for label in numpy.argmax((along - along.mean(0)) / along.std(0), axis=1)])
