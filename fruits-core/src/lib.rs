@@ -25,6 +25,7 @@
 //! | [`Spark`] | an extraction on a cluster, and the worker in its tasks |
 //! | [`figure`] | scree plot, scatter plot, photos to look around in, contact sheets, similarity of labels |
 //! | [`recognise`] | from features to "which fruit is this": splits, classifiers, how far they can be trusted, answers |
+//! | [`map`] | photos on a map, like beside like |
 //! | [`alike`] | which photos are alike: groups, neighbours, what may be wrong |
 //! | [`extract`] | the pipeline: list, read, decode, infer, rows |
 //! | [`pca`] | exact PCA, moments that can be merged |
@@ -53,6 +54,7 @@ pub mod figure;
 pub mod folder;
 mod holds;
 pub mod log;
+pub mod map;
 pub mod mobilenet;
 mod notebook;
 mod output;
@@ -77,6 +79,7 @@ pub use extractor::FeatureExtractor;
 pub use features::Features;
 pub use figure::{ContactSheet, Explorer, Figure};
 pub use folder::{ImageFolder, Photo, Survey};
+pub use map::Map;
 pub use mobilenet::MobileNetV2;
 pub use notebook::Show;
 #[doc(hidden)]
@@ -107,7 +110,7 @@ pub mod prelude {
     pub use crate::pixels::Views;
     pub use crate::{
         Classifier, ContactSheet, Describe, Error, ErrorKind, Explorer, Extraction, FeatureExtractor, Features, Figure,
-        Groups, IfExists, ImageFolder, Issues, MobileNetV2, Moments, Neighbours, Pca, Photo, Recogniser, Report,
+        Groups, IfExists, ImageFolder, Issues, Map, MobileNetV2, Moments, Neighbours, Pca, Photo, Recogniser, Report,
         Result, Show, Spark, Splits, read_table,
     };
 }

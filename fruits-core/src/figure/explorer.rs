@@ -25,7 +25,7 @@ const AXES: usize = 10;
 /// Side of a thumbnail in pixels, for so many photos at most: a page with 20,000 photos stays at some 20 MB.
 const TILES: [(usize, u32); 3] = [(1_000, 96), (5_000, 64), (MAX_PHOTOS, 40)];
 /// Photos that are shown at most.
-const MAX_PHOTOS: usize = 20_000;
+pub(super) const MAX_PHOTOS: usize = 20_000;
 /// Photos that are read at the same time.
 const READ_AHEAD: usize = 32;
 /// Height of the figure in a notebook, in pixels.

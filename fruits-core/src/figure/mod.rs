@@ -5,6 +5,7 @@ mod confusion;
 mod contact;
 mod diffusion;
 mod explorer;
+mod map;
 mod palette;
 mod reliability;
 mod scatter;

@@ -20,6 +20,7 @@ use crate::features::{Features, Manifest};
 use crate::figure::scree::percent;
 use crate::figure::{ContactSheet, Explorer, Figure, THRESHOLDS};
 use crate::folder::{ImageFolder, Photo, Survey};
+use crate::map::Map;
 use crate::mobilenet::MobileNetV2;
 use crate::pca::Pca;
 use crate::recognise::{Answer, Answers, Classifier, Evaluation, Recogniser, Recognition};
@@ -230,6 +231,18 @@ impl Explorer {
     }
 }
 
+impl Map {
+    /// Shows the map to look around in, and how far it can be believed.
+    pub fn evcxr_display(&self) {
+        let explorer = wait(self.explore()).and_then(Result::ok);
+        let page = html! {
+            p { (self) }
+            @if let Some(explorer) = &explorer { (PreEscaped(explorer.frame())) } @else { (table(&self.table(), &[], "")) }
+        };
+        emit(page, &format!("{self}\n{}", self.table()));
+    }
+}
+
 impl ContactSheet {
     /// Shows the photos.
     pub fn evcxr_display(&self) {
@@ -267,6 +280,7 @@ impl<T: Debug + 'static> Show for T {
             || show_result::<_, Error>(value, Answer::evcxr_display)
             || show_result::<_, Error>(value, Figure::evcxr_display)
             || show_result::<_, Error>(value, Explorer::evcxr_display)
+            || show_result::<_, Error>(value, Map::evcxr_display)
             || show_result::<_, Error>(value, Manifest::evcxr_display)
             || show_result::<_, Error>(value, ContactSheet::evcxr_display)
             || show_result::<_, Error>(value, show_frame)
