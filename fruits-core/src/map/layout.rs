@@ -2,10 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::Point;
 use super::tree::Tree;
-
-/// Where a photo is on the map.
-pub(super) type Point = [f32; 2];
 
 /// Steps in which neighbours are pulled harder, so that they find each other, and steps after that. Half of scikit-learn's and openTSNE's: from a
 /// PCA, the rest of theirs changed the trustworthiness of fruits91's map by 4e-5.

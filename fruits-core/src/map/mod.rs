@@ -26,8 +26,11 @@ use crate::error::{Error, ErrorKind, Result, Step, counted};
 use crate::features::Features;
 use crate::folder::spread;
 use crate::pca::Pca;
-use layout::{Graph, Point};
+use layout::Graph;
 use quality::Quality;
+
+/// Where a photo is on the map.
+type Point = [f32; 2];
 
 /// Neighbours of a photo.
 const NEIGHBOURS: usize = 15;
@@ -98,7 +101,11 @@ fn start(features: &Features) -> Result<Vec<Point>> {
             .append(Axis(0), rows.view())
             .map_err(|error| Error::from_source(Step::Draw, "map", error))?;
     }
-    let deviation = along.column(0).std(0.0);
+    let deviation = along.columns().into_iter().next().map_or(0.0, |first| first.std(0.0));
+    if deviation == 0.0 {
+        let message = "all photos are the same";
+        return Err(Error::new(ErrorKind::Invalid, Step::Draw, "map", message));
+    }
     let place = |along: f64| {
         let place = along / deviation * START_DEVIATION;
         ((place / START_GRID).round() * START_GRID) as f32
@@ -217,6 +224,8 @@ mod tests {
         assert!(refused.contains("4 photos; it needs 5"), "{refused}");
         let five = clouds(1, 5).map().unwrap();
         assert!(five.points().iter().all(|at| at.is_finite()));
+        let same = five.features().take(&[0; 40]).unwrap();
+        assert_eq!(same.map().unwrap_err().kind(), ErrorKind::Invalid);
         let photos = clouds(2, 10);
         let twice: Vec<usize> = (0..20).chain(0..20).collect();
         let map = photos.take(&twice).unwrap().map().unwrap();

@@ -3,7 +3,7 @@
 use ndarray::{ArrayView2, Axis, s};
 use rayon::prelude::*;
 
-use super::layout::Point;
+use super::Point;
 use crate::folder::spread;
 
 /// Photos that are looked at.

@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 
-use super::layout::Point;
+use super::Point;
 
 /// Photos that go through the tree together: neighbours on the map. Each has a lane of its own in every vector, so that its sums have one order,
 /// whatever vectors there are.

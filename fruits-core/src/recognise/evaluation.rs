@@ -253,9 +253,13 @@ impl Evaluation {
     /// half, so that no photo calibrates itself.
     pub fn calibrated(&self) -> Self {
         let temperatures = [1, 0].map(|other| self.temperature_of(|tested| self.half(tested) == other));
+        self.at_temperatures(|tested| temperatures[self.half(tested)])
+    }
+
+    fn at_temperatures(&self, temperature: impl Fn(usize) -> f64) -> Self {
         let mut calibrated = self.clone();
         for (at, tested) in calibrated.tested.iter_mut().enumerate() {
-            tested.answers = answers(self.scores.row(at).to_owned(), temperatures[self.half(at)]);
+            tested.answers = answers(self.scores.row(at).to_owned(), temperature(at));
         }
         calibrated
     }
@@ -278,11 +282,7 @@ impl Evaluation {
     /// The probability from which a label is plausible.
     pub(super) fn least_plausible(&self) -> f64 {
         let temperature = self.temperature();
-        let mut calibrated = self.clone();
-        for (at, tested) in calibrated.tested.iter_mut().enumerate() {
-            tested.answers = answers(self.scores.row(at).to_owned(), temperature);
-        }
-        calibrated.least_plausible_of(|_| true)
+        self.at_temperatures(|_| temperature).least_plausible_of(|_| true)
     }
 
     fn temperature_of(&self, is_of: impl Fn(usize) -> bool) -> f64 {
