@@ -1,31 +1,83 @@
 //! Small pictures that fit into a page.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures::StreamExt;
 use image::RgbImage;
+use tokio::time::{Instant, timeout_at};
 use turbojpeg::{Image, PixelFormat, Subsamp};
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::pixels::{self, Limits};
 use crate::store::{self, Length, Store};
 
-const QUALITY: i32 = 85;
+/// Of JPEGs, which classifiers keep, and of WebP, which pages have.
+const JPEG_QUALITY: i32 = 85;
+const WEBP_QUALITY: f32 = 80.0;
+/// So long a page waits for a photo, unless what shows the page says [by when](by).
+const PATIENCE: Duration = Duration::from_secs(10);
+
+tokio::task_local! {
+    static WAITING: Waiting;
+}
+
+/// Until when pictures are waited for, and how many came too late.
+#[derive(Clone)]
+struct Waiting {
+    until: Instant,
+    late: Arc<AtomicUsize>,
+}
+
+/// Does work of which no picture is waited for beyond this moment, and says how many came too late: a slow photo costs its own picture only.
+pub(crate) async fn by<T>(until: Instant, work: impl Future<Output = T>) -> (T, usize) {
+    let late = Arc::new(AtomicUsize::new(0));
+    let waiting = Waiting {
+        until,
+        late: late.clone(),
+    };
+    let done = WAITING.scope(waiting, work).await;
+    (done, late.load(Ordering::Relaxed))
+}
+
+/// A picture, unless it comes too late.
+pub(crate) async fn in_time<T>(picture: impl Future<Output = Result<T>>) -> Result<T> {
+    let waiting = WAITING.try_with(Waiting::clone).ok();
+    let until = waiting
+        .as_ref()
+        .map_or_else(|| Instant::now() + PATIENCE, |waiting| waiting.until);
+    timeout_at(until, picture).await.unwrap_or_else(|_| {
+        if let Some(waiting) = waiting {
+            waiting.late.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(Error::new(
+            ErrorKind::TimedOut,
+            Step::Read,
+            "",
+            "the photo comes too late for the page",
+        ))
+    })
+}
 
 /// Where the photos of features lie; nothing if it does not answer: then they are shown without pictures, instead of waiting for each.
 pub(crate) async fn photos_of(location: &str) -> Option<Arc<dyn Store>> {
     let store = store::open(location).ok()?;
-    let first = store.list().next().await;
+    let first = async { store.list().next().await };
+    let first = match WAITING.try_with(|waiting| waiting.until) {
+        Ok(until) => timeout_at(until, first).await.ok()?,
+        Err(_) => first.await,
+    };
     let is_gone = matches!(&first, Some(Err(error)) if error.kind() == ErrorKind::Unavailable);
     (!is_gone).then_some(store)
 }
 
 /// The photo at a path below the store's root, scaled to fit into `side` x `side` pixels, as a `data:` URI.
 pub(crate) async fn thumbnail(store: &dyn Store, path: &str, side: u32) -> Result<String> {
-    jpeg_uri(&small(store, path, side).await?)
+    webp_uri(&in_time(small(store, path, side)).await?)
 }
 
 /// The photo at a path below the store's root, scaled to fit into `side` x `side` pixels.
@@ -52,9 +104,10 @@ pub(crate) async fn small(store: &dyn Store, path: &str, side: u32) -> Result<Rg
         .map_err(|error| error.about(path))
 }
 
-/// A picture as a JPEG in a `data:` URI.
-pub(crate) fn jpeg_uri(picture: &RgbImage) -> Result<String> {
-    Ok(data_uri(&jpeg(picture)?))
+/// A picture as WebP in a `data:` URI: half of what a JPEG takes, and less of small ones, which are hardly more than a JPEG's head.
+pub(crate) fn webp_uri(picture: &RgbImage) -> Result<String> {
+    let file = pixels::to_webp(picture, WEBP_QUALITY)?;
+    Ok(format!("data:image/webp;base64,{}", BASE64_STANDARD.encode(file)))
 }
 
 /// A JPEG as a `data:` URI.
@@ -71,7 +124,42 @@ pub(crate) fn jpeg(picture: &RgbImage) -> Result<Bytes> {
         height: picture.height() as usize,
         format: PixelFormat::RGB,
     };
-    let jpeg = turbojpeg::compress(image, QUALITY, Subsamp::None)
+    let jpeg = turbojpeg::compress(image, JPEG_QUALITY, Subsamp::None)
         .map_err(|error| Error::from_source(Step::Draw, "", error))?;
     Ok(Bytes::copy_from_slice(&jpeg))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_photo_costs_its_own_picture_only() {
+        let picture = async |is_slow: bool| {
+            in_time(async {
+                if is_slow {
+                    std::future::pending::<()>().await;
+                }
+                Ok(())
+            })
+            .await
+        };
+        let soon = Instant::now() + Duration::from_millis(20);
+        let (pictures, late) = by(soon, futures::future::join_all([false, true, false].map(picture))).await;
+        let is_there: Vec<bool> = pictures.iter().map(Result::is_ok).collect();
+        assert_eq!((is_there, late), (vec![true, false, true], 1));
+        assert_eq!(pictures[1].as_ref().unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_picture_as_webp_is_smaller_and_can_be_decoded() {
+        let picture = RgbImage::from_fn(40, 30, |x, y| image::Rgb([(6 * x) as u8, (8 * y) as u8, 90]));
+        let file = pixels::to_webp(&picture, WEBP_QUALITY).unwrap();
+        assert!(file.len() < jpeg(&picture).unwrap().len());
+        let again = pixels::decode(&file, &Limits::default()).unwrap();
+        assert_eq!(again.dimensions(), (40, 30));
+        let apart = again.iter().zip(picture.iter()).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(apart < Some(24), "{apart:?}");
+        assert!(pixels::to_webp(&RgbImage::new(0, 0), WEBP_QUALITY).is_err());
+    }
 }

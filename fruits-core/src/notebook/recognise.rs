@@ -20,11 +20,12 @@ impl Evaluation {
     pub fn evcxr_display(&self) {
         let shape = self.to_string();
         let worst = self.labels_table().head(Some(WORST));
-        let sheet = wait(self.confusions_sheet(PAIRS));
+        let (sheet, late) = wait(self.confusions_sheet(PAIRS));
         let page = html! {
             p { (shape) }
             (table(&worst, &[], ""))
             @if let Some(sheet) = &sheet { p { "Mistaken most:" } (PreEscaped(sheet.html())) }
+            (late)
         };
         emit(page, &format!("{shape}\n{worst}"));
     }
@@ -65,13 +66,14 @@ impl Answers {
         let unknown = self.all().iter().filter(|answer| answer.is_unknown).count();
         let shape = format!("{} photos, {unknown} unknown, of {}", self.all().len(), self.source());
         let rows = shown_rows(self.all().len());
-        let pictures = wait(async {
+        let (pictures, late) = wait(async {
             let store = photos_of(self.source()).await;
             let picture = async |row: &usize| thumbnail(store.as_deref()?, &self.all()[*row].path, SIDE).await.ok();
             join_all(rows.iter().map(picture)).await
         });
         let pictures = pictures.unwrap_or_else(|| vec![None; rows.len()]);
-        let page = html! { p { (shape) } (table(&self.table(), &pictures, self.source())) (failures(self.failures())) };
+        let page =
+            html! { p { (shape) } (table(&self.table(), &pictures, self.source())) (late) (failures(self.failures())) };
         emit(page, &format!("{shape}\n{}", self.table()));
     }
 }
@@ -79,7 +81,7 @@ impl Answers {
 impl Answer {
     /// Shows the photo, what it may be, and the nearest photos.
     pub fn evcxr_display(&self) {
-        let picture = wait(async {
+        let (picture, _) = wait(async {
             let (folder, _) = store::split(&self.path).ok()?;
             thumbnail(&*store::open(folder).ok()?, &self.path, PHOTO_SIDE)
                 .await

@@ -27,6 +27,7 @@ pub use image::RgbImage;
 pub use limits::Limits;
 pub use resize::resize;
 pub use views::Views;
+pub(crate) use webp::encode as to_webp;
 
 use std::fmt;
 

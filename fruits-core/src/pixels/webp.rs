@@ -1,4 +1,4 @@
-//! WebP to RGB, by libwebp, which Pillow uses too.
+//! WebP to RGB, and small pictures to WebP, by libwebp, which Pillow uses too.
 //!
 //! Pillow's `_webp.c` decodes every file with libwebp's `WebPAnimDecoder`: the first frame, drawn on a canvas of transparent black, in RGBA.
 //! That keeps two canvases of four bytes per pixel. This module asks the same demuxer for the same frame, and the same decoder for
@@ -6,14 +6,16 @@
 
 #![allow(unsafe_code)] // libwebp is written in C
 
+use std::ffi::c_int;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};
 
+use bytes::Bytes;
 use libwebp_sys::{
     VP8StatusCode, WEBP_CSP_MODE, WEBP_DEMUX_ABI_VERSION, WebPData, WebPDecode, WebPDecoderConfig, WebPDemuxDelete,
-    WebPDemuxGetFrame, WebPDemuxGetI, WebPDemuxInternal, WebPDemuxReleaseIterator, WebPDemuxer, WebPFormatFeature,
-    WebPIterator, WebPRGBABuffer,
+    WebPDemuxGetFrame, WebPDemuxGetI, WebPDemuxInternal, WebPDemuxReleaseIterator, WebPDemuxer, WebPEncodeRGB,
+    WebPFormatFeature, WebPFree, WebPIterator, WebPRGBABuffer,
 };
 
 use super::RgbImage;
@@ -34,6 +36,32 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage> {
     let mut canvas = vec![0; stride * height as usize];
     file.draw_first_frame(&mut canvas, stride)?;
     RgbImage::from_raw(width, height, canvas).ok_or_else(truncated)
+}
+
+/// The picture as a WebP file, with losses; `quality` is libwebp's, from 0 to 100.
+pub(crate) fn encode(picture: &RgbImage, quality: f32) -> Result<Bytes> {
+    let (width, height) = (picture.width() as c_int, picture.height() as c_int);
+    let mut file = null_mut();
+    // SAFETY: the picture has three bytes for each of its pixels, row by row, and libwebp says where it has put the file.
+    let length = unsafe {
+        WebPEncodeRGB(
+            picture.as_ptr(),
+            width,
+            height,
+            CHANNELS as c_int * width,
+            quality,
+            &mut file,
+        )
+    };
+    if file.is_null() || length == 0 {
+        return Err(invalid(
+            "libwebp cannot write the picture: it has no memory, or the picture no pixels",
+        ));
+    }
+    // SAFETY: the file is of this length, and is given back to libwebp once.
+    let bytes = unsafe { Bytes::copy_from_slice(std::slice::from_raw_parts(file, length)) };
+    unsafe { WebPFree(file.cast()) };
+    Ok(bytes)
 }
 
 /// `_accept` of `WebPImagePlugin.py`: libwebp itself reads files without these, too.
