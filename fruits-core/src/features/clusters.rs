@@ -1,5 +1,8 @@
 //! Groups of photos that the network finds alike, found without their labels.
 
+use std::collections::HashMap;
+
+use hdbscan::{Hdbscan, HdbscanHyperParams};
 use linfa::DatasetBase;
 use linfa::traits::{Fit, Predict};
 use linfa_clustering::KMeans;
@@ -7,7 +10,10 @@ use polars::prelude::{Column, DataFrame};
 
 use super::Features;
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::pca::Pca;
 
+/// Components that densities are taken along.
+const COMPONENTS: usize = 10;
 /// Attempts from other centres, of which the best counts.
 const RUNS: usize = 3;
 
@@ -59,5 +65,95 @@ impl Features {
             Column::new("distance".into(), distances),
         ];
         Ok(DataFrame::new(self.len(), columns).expect("four columns of one length"))
+    }
+
+    /// HDBSCAN: the photos in clusters of at least so many, as the table `path`, `label`, `cluster` (from 0; null for photos that are in none). It finds
+    /// by itself how many clusters there are: regions in which photos lie more densely than around them
+    /// ([Campello et al., 2013](https://doi.org/10.1007/978-3-642-37456-2_14); the crate hdbscan's), along the first ten components of the PCA. Its time
+    /// grows with the square of the photos: some seconds for 20,000.
+    ///
+    /// ```no_run
+    /// # use fruits_core::{Explorer, Features, Result};
+    /// # async fn example(features: Features) -> Result<Explorer> {
+    /// let clusters = features.hdbscan(10)?;
+    /// features.explore().map(&features.map()?)?.columns(&clusters)?.draw().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if clusters are to have fewer than two photos or more than there are, a feature is not a finite number,
+    /// or all photos are the same.
+    pub fn hdbscan(&self, min_photos: usize) -> Result<DataFrame> {
+        let invalid = |message: String| Error::new(ErrorKind::Invalid, Step::Input, "hdbscan", message);
+        if !(2..=self.len()).contains(&min_photos) {
+            return Err(invalid(format!(
+                "clusters of at least {min_photos} of {} photos",
+                self.len()
+            )));
+        }
+        let pca = Pca::params().components(COMPONENTS).fit_features(self)?;
+        let along = pca.project_features(self)?;
+        let along: Vec<Vec<f64>> = along.outer_iter().map(|row| row.to_vec()).collect();
+        let params = HdbscanHyperParams::builder().min_cluster_size(min_photos).build();
+        let found = Hdbscan::new(&along, params).cluster();
+        let found = found.map_err(|error| invalid(error.to_string()))?;
+        // The crate's numbers differ from run to run: here they are in the order of the photos.
+        let mut numbers: HashMap<i32, u32> = HashMap::new();
+        let clusters: Vec<Option<u32>> = found
+            .into_iter()
+            .map(|cluster| {
+                let next = numbers.len() as u32;
+                (cluster >= 0).then(|| *numbers.entry(cluster).or_insert(next))
+            })
+            .collect();
+        let columns = vec![
+            Column::new("path".into(), self.path_column()),
+            Column::new("label".into(), self.label_column()),
+            Column::new("cluster".into(), clusters),
+        ];
+        Ok(DataFrame::new(self.len(), columns).expect("three columns of one length"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::features::tests::features;
+
+    /// Photos around as many places as there are labels, and one that is far from all.
+    fn photos(labels: usize, of_each: usize) -> Features {
+        let mut random = fastrand::Rng::with_seed(3);
+        let n = labels * of_each + 1;
+        let names: Vec<String> = (0..n).map(|row| (row / of_each).to_string()).collect();
+        let paths: Vec<String> = (0..n).map(|row| format!("/none/{row}.jpg")).collect();
+        let matrix = Array2::from_shape_fn((n, 12), |(row, column)| {
+            let centre = if column == row / of_each { 9.0 } else { 0.0 };
+            centre + random.f32() + if row == n - 1 { 30.0 } else { 0.0 }
+        });
+        features(&paths, &names, &matrix)
+    }
+
+    #[test]
+    fn hdbscan_finds_how_many_clusters_there_are() {
+        let photos = photos(4, 30);
+        let found = photos.hdbscan(10).unwrap();
+        let clusters = found.column("cluster").unwrap().u32().unwrap().to_vec();
+        let expected: Vec<Option<u32>> = (0..120).map(|row| Some(row / 30)).chain([None]).collect();
+        assert_eq!(clusters, expected);
+        assert!((0..5).all(|_| photos.hdbscan(10).unwrap().equals_missing(&found)));
+    }
+
+    #[test]
+    fn hdbscan_of_few_photos_and_of_the_same() {
+        let photos = photos(2, 3);
+        assert_eq!(photos.hdbscan(1).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(photos.hdbscan(8).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(photos.hdbscan(7).unwrap().height(), 7);
+        assert_eq!(photos.take(&[0, 1]).unwrap().hdbscan(2).unwrap().height(), 2);
+        let same = photos.take(&[0; 200]).unwrap();
+        let said = same.hdbscan(5).map(|table| table.height());
+        assert!(said.is_err() || said.unwrap() == 200);
     }
 }

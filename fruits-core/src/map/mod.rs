@@ -10,18 +10,23 @@
 //! |---|---|
 //! | `layout` | the descent |
 //! | `tree` | how far away points push |
+//! | `unseen` | photos that come later |
 //! | `quality` | trustworthiness and continuity |
 
 mod layout;
 mod quality;
 mod tree;
+mod unseen;
 
 use std::fmt;
 use std::sync::Arc;
 
-use ndarray::{Array2, Axis};
+use linfa::DatasetBase;
+use linfa::traits::Fit;
+use ndarray::{Array2, ArrayView2, Axis};
 use polars::prelude::{Column, DataFrame};
 
+use crate::alike::{Metric, nearest_others};
 use crate::error::{Error, ErrorKind, Result, Step, counted};
 use crate::features::Features;
 use crate::folder::spread;
@@ -49,6 +54,7 @@ const ROWS: usize = 1_024;
 pub struct Map {
     features: Features,
     points: Arc<[Point]>,
+    near: Arc<[Vec<usize>]>,
     quality: Quality,
 }
 
@@ -73,29 +79,68 @@ impl Features {
     /// # Errors
     /// [`ErrorKind::Invalid`] if there are fewer than five photos, all are the same, or a feature is not a finite number.
     pub fn map(&self) -> Result<Map> {
-        if self.len() < MIN_PHOTOS {
-            let message = format!("{}; it needs {MIN_PHOTOS}", counted(self.len(), "photo"));
-            return Err(Error::new(ErrorKind::Invalid, Step::Draw, "map", message));
-        }
-        let count = NEIGHBOURS.min((self.len() - 1) / 2);
+        are_enough(self.len())?;
+        let count = count(self.len());
         let neighbours = self.neighbours(count)?;
         let near: Vec<Vec<usize>> = (0..self.len()).map(|row| neighbours.of(row)).collect();
-        let points = layout::descend(&Graph::new(&near), start(self)?);
+        let points = layout::descend(&Graph::new(&near), start(self.matrix().view())?);
         let quality = Quality::of(self.matrix().view(), &points, count);
         Ok(Map {
             features: self.clone(),
             points: points.into(),
+            near: near.into(),
             quality,
         })
     }
 }
 
+/// Where the rows of any matrix lie on a map, `n x 2`: what [`Features::map`] does with features.
+///
+/// ```
+/// use fruits_core::ndarray::Array2;
+///
+/// let rows = Array2::from_shape_fn((60, 8), |(row, column)| if row % 3 == column { 9.0 } else { (row % 7) as f32 });
+/// assert_eq!(fruits_core::map::points(rows.view())?.dim(), (60, 2));
+/// # Ok::<(), fruits_core::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`Features::map`].
+pub fn points(rows: ArrayView2<f32>) -> Result<Array2<f64>> {
+    are_enough(rows.nrows())?;
+    let near = nearest_others(rows, count(rows.nrows()), Metric::Cosine)?;
+    let near: Vec<Vec<usize>> = near
+        .iter()
+        .map(|near| near.iter().map(|near| near.row).collect())
+        .collect();
+    Ok(array(&layout::descend(&Graph::new(&near), start(rows)?)))
+}
+
+fn are_enough(photos: usize) -> Result<()> {
+    if photos < MIN_PHOTOS {
+        let message = format!("{}; it needs {MIN_PHOTOS}", counted(photos, "photo"));
+        return Err(Error::new(ErrorKind::Invalid, Step::Draw, "map", message));
+    }
+    Ok(())
+}
+
+/// Neighbours of each of so many photos.
+fn count(photos: usize) -> usize {
+    NEIGHBOURS.min((photos - 1) / 2)
+}
+
+fn array(points: &[Point]) -> Array2<f64> {
+    Array2::from_shape_fn((points.len(), 2), |(row, axis)| f64::from(points[row][axis]))
+}
+
 /// Where the descent starts: the photos along the first two components of some of them.
-fn start(features: &Features) -> Result<Vec<Point>> {
-    let some = features.take(&spread(features.len(), START_PHOTOS))?;
-    let pca = Pca::params().components(2).fit_features(&some)?;
+fn start(matrix: ArrayView2<f32>) -> Result<Vec<Point>> {
+    let some = matrix
+        .select(Axis(0), &spread(matrix.nrows(), START_PHOTOS))
+        .mapv(f64::from);
+    let pca = Pca::params().components(2).fit(&DatasetBase::from(some))?;
     let mut along = Array2::zeros((0, pca.components().nrows()));
-    for rows in features.matrix().axis_chunks_iter(Axis(0), ROWS) {
+    for rows in matrix.axis_chunks_iter(Axis(0), ROWS) {
         let rows = pca.project(rows.mapv(f64::from).view())?;
         along
             .append(Axis(0), rows.view())
@@ -124,7 +169,37 @@ impl Map {
 
     /// Where they lie, `n x 2`.
     pub fn points(&self) -> Array2<f64> {
-        Array2::from_shape_fn((self.points.len(), 2), |(row, axis)| f64::from(self.points[row][axis]))
+        array(&self.points)
+    }
+
+    /// Where other photos lie on this map, `m x 2`: beside the photos that they are like. The map stays as it is.
+    ///
+    /// ```no_run
+    /// # use fruits_core::{Features, Result};
+    /// # async fn example(features: Features) -> Result<()> {
+    /// let map = features.map()?;
+    /// let places = map.place(&Features::read("features-of-today").await?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Features::search`].
+    pub fn place(&self, photos: &Features) -> Result<Array2<f64>> {
+        let count = NEIGHBOURS.min(self.points.len());
+        let found = self.features.search(photos, count)?;
+        let near: Vec<Vec<usize>> = (0..photos.len()).map(|row| found.of(row)).collect();
+        let points = unseen::place(&self.points, &near);
+        Ok(Array2::from_shape_fn((points.len(), 2), |(row, axis)| {
+            f64::from(points[row][axis])
+        }))
+    }
+
+    /// So many neighbours of each photo at most, one photo's after the other's, the nearest first.
+    pub(crate) fn neighbours(&self, count: usize) -> (usize, Vec<u32>) {
+        let count = self.near.iter().map(Vec::len).min().unwrap_or_default().min(count);
+        let of_each = self.near.iter().flat_map(|near| &near[..count]);
+        (count, of_each.map(|&near| near as u32).collect())
     }
 
     /// How far neighbours on the map are neighbours indeed, from 0 to 1, of 15 neighbours by cosine
@@ -216,6 +291,26 @@ mod tests {
         };
         let first = by(1);
         assert!([1, 2, 3, 4].into_iter().all(|threads| by(threads) == first));
+    }
+
+    #[test]
+    fn unseen_photos_come_to_lie_beside_those_that_they_are_like() {
+        let photos = clouds(8, 40);
+        let (seen, unseen): (Vec<usize>, Vec<usize>) = (0..320).partition(|row| row % 10 > 0);
+        let map = photos.take(&seen).unwrap().map().unwrap();
+        let unseen = photos.take(&unseen).unwrap();
+        let (places, points) = (map.place(&unseen).unwrap(), map.points());
+        let distance = |photo: usize, row: usize| {
+            (0..2)
+                .map(|axis| (places[(photo, axis)] - points[(row, axis)]).powi(2))
+                .sum::<f64>()
+        };
+        for (photo, label) in unseen.label_column().into_iter().enumerate() {
+            let nearest = (0..seen.len()).min_by(|a, b| distance(photo, *a).total_cmp(&distance(photo, *b)));
+            assert_eq!(map.features().label_column()[nearest.unwrap()], label);
+        }
+        assert_eq!(map.place(&unseen).unwrap(), places);
+        assert_eq!(map.place(&unseen.take(&[]).unwrap()).unwrap().dim(), (0, 2));
     }
 
     #[test]

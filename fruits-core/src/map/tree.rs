@@ -68,6 +68,19 @@ impl Tree {
         pushes
     }
 
+    /// As [`pushes`](Self::pushes) says of a photo, of a point that is not among those of the last time. `seen` is memory to work with.
+    pub fn push(&self, at: Point, seen: &mut Vec<[f32; 3]>) -> [f32; 2] {
+        self.seen_from(&at.map(|place| [place; LANES]), seen);
+        let mut push = [0.0; 2];
+        for [x, y, photos] in seen {
+            let [dx, dy] = [at[0] - *x, at[1] - *y];
+            let q = 1.0 / (1.0 + (dx * dx + dy * dy));
+            let pushed = *photos * q * q;
+            push = [push[0] + pushed * dx, push[1] + pushed * dy];
+        }
+        push
+    }
+
     fn build(&mut self, points: &[Point]) {
         let low = [0, 1].map(|axis| points.iter().map(|point| point[axis]).fold(f32::MAX, f32::min));
         let high = [0, 1].map(|axis| points.iter().map(|point| point[axis]).fold(f32::MIN, f32::max));
