@@ -8,7 +8,7 @@
 # FRUITS_PROFILE    cargo's profile for the binary; default: release
 source "$(dirname "${BASH_SOURCE[0]}")/kernel/names.sh"
 
-steps kit weights
+steps kit weights explorer
 kit=$(readlink -f "$KITS/current")
 say "building fruits"
 libraries=lib/rustlib/$FRUITS_TARGET/lib
@@ -18,7 +18,10 @@ version=$(LD_LIBRARY_PATH=$TOOLCHAIN/$libraries "$program" --version)
 
 bundles=$FRUITS_CACHE/bundle
 mkdir -p "$bundles"
-inputs=$(cat "$program" "$REPO"/bootstrap/{bundle.sh,emr/*.sh,emr/check_kernel.py} "$REPO"/notebooks/*.ipynb <(echo "$kit") | sha256sum | cut -d' ' -f1)
+inputs=$(cat "$program" "$REPO"/bootstrap/{bundle.sh,emr/*.sh,emr/check_kernel.py,nbconvert/*.*,nbconvert/offline/*} "$REPO"/notebooks/*.ipynb <(
+    echo "$kit"
+    ls "$FRUITS_DATA"
+) | sha256sum | cut -d' ' -f1)
 if bundle=$(cat "$bundles/$inputs" 2>/dev/null) && [ -f "$bundle/manifest.json" ]; then
     say "the bundle is there"
     echo "$bundle"
@@ -30,8 +33,12 @@ root=$bundles/root part=$bundles/part
 rm -rf "$root" "$part"
 mkdir -p "$root"/{bin,emr,notebooks,toolchain/bin,toolchain/lib/rustlib/"$FRUITS_TARGET"/{bin,lib}} "$part"
 cp "$program" "$EVCXR" "$FRUITS_DATA/mobilenet_v2.safetensors" "$root/bin/"
+for library in "$FRUITS_DATA"/deck.gl-*.js.gz; do
+    if [ -f "$library" ]; then cp "$library" "$root/bin/"; fi
+done
 cp "$REPO"/notebooks/*.ipynb "$root/notebooks/"
 cp "$REPO"/bootstrap/emr/{jupyterhub.sh,awake.sh,check_kernel.py} "$root/emr/"
+cp -r "$REPO/bootstrap/nbconvert" "$root/"
 kernelspec "$root/kernelspec" /opt/fruits/{kit,toolchain,bin/evcxr_jupyter,bin/mobilenet_v2.safetensors}
 
 # Of the compiler what compiles and links a cell: itself, its linker, and the standard library as a shared one.
