@@ -53,7 +53,7 @@ def test_other_photos_on_a_pca_that_was_saved(features_of, tmp_path):
 def test_report_is_one_file_that_needs_no_network(features_of, tmp_path):
     run("report", features_of(SAMPLE), "--out", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg ") == 1 and page.count("data:image/jpeg") == 31 and "<iframe srcdoc=" in page
+    assert page.count("<svg ") == 1 and page.count("data:image/webp") == 31 and "<iframe " in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
 

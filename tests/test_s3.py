@@ -34,7 +34,7 @@ def test_the_chain_on_s3_equals_the_chain_on_folders(s3, aws, photos, features_o
     run("pca", "s3://photos/Results", "--out", "s3://photos/Pca")
     assert (s3.download("s3://photos/Pca", tmp_path / "pca") / "_SUCCESS").exists()
     run("report", "s3://photos/Results", "--out", tmp_path / "report.html")
-    assert (tmp_path / "report.html").read_text().count("data:image/jpeg") == 31
+    assert (tmp_path / "report.html").read_text().count("data:image/webp") == 31
     assert "not empty" in run("features", photos, "--out", "s3://photos/Results", status=1).stderr
 
 

@@ -77,7 +77,7 @@ pub use error::{Error, ErrorKind, Failure, Result, Step};
 pub use extract::{Extraction, Progress};
 pub use extractor::FeatureExtractor;
 pub use features::Features;
-pub use figure::{ContactSheet, Explorer, Figure};
+pub use figure::{ContactSheet, Exploration, Explorer, Figure};
 pub use folder::{ImageFolder, Photo, Survey};
 pub use map::Map;
 pub use mobilenet::MobileNetV2;
@@ -109,8 +109,8 @@ pub mod prelude {
     pub use crate::mobilenet::Precision;
     pub use crate::pixels::Views;
     pub use crate::{
-        Classifier, ContactSheet, Describe, Error, ErrorKind, Explorer, Extraction, FeatureExtractor, Features, Figure,
-        Groups, IfExists, ImageFolder, Issues, Map, MobileNetV2, Moments, Neighbours, Pca, Photo, Recogniser, Report,
-        Result, Show, Spark, Splits, read_table,
+        Classifier, ContactSheet, Describe, Error, ErrorKind, Exploration, Explorer, Extraction, FeatureExtractor,
+        Features, Figure, Groups, IfExists, ImageFolder, Issues, Map, MobileNetV2, Moments, Neighbours, Pca, Photo,
+        Recogniser, Report, Result, Show, Spark, Splits, read_table,
     };
 }

@@ -6,7 +6,7 @@ use linfa_kernel::{Kernel, KernelInner, KernelMethod};
 use linfa_reduction::DiffusionMap;
 use ndarray::{Array2, Axis};
 
-use super::explorer::Explorer;
+use super::explorer::{Exploration, Explorer};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 use crate::folder::spread;
@@ -31,19 +31,35 @@ impl Features {
     /// # Errors
     /// [`ErrorKind::Invalid`] if there are fewer than 31 photos, or too many of them are the same.
     pub async fn diffusion_map(&self) -> Result<Explorer> {
-        let photos = spread(self.len(), MAX_PHOTOS);
+        let photos = Exploration::new(self, spread(self.len(), MAX_PHOTOS));
+        photos.diffusion_map().await?.draw().await
+    }
+}
+
+impl Exploration {
+    /// The photos along the coordinates of a [diffusion map](Features::diffusion_map). Of more than 2,000 photos so many are in this view, evenly spread.
+    ///
+    /// # Errors
+    /// As [`Features::diffusion_map`].
+    pub async fn diffusion_map(self) -> Result<Self> {
+        let some = spread(self.shown().len(), MAX_PHOTOS);
         let invalid = |message: &str| Error::new(ErrorKind::Invalid, Step::Draw, "diffusion map", message);
-        if photos.len() < MIN_PHOTOS {
+        if some.len() < MIN_PHOTOS {
             return Err(invalid("it needs 31 photos or more"));
         }
-        let rows = self.matrix().select(Axis(0), &photos).mapv(f64::from);
+        let photos: Vec<usize> = some.iter().map(|&photo| self.shown()[photo]).collect();
+        let rows = self.features().matrix().select(Axis(0), &photos).mapv(f64::from);
         let embedding = tokio::task::spawn_blocking(move || embed(&rows))
             .await
             .ok() // linfa panics when it finds no eigenvalues
             .flatten()
             .ok_or_else(|| invalid("the photos are too much the same"))?;
+        let mut at = Array2::from_elem((self.shown().len(), AXES), f64::NAN);
+        for (&photo, place) in some.iter().zip(embedding.outer_iter()) {
+            at.row_mut(photo).assign(&place);
+        }
         let names = (1..=AXES).map(|i| format!("diffusion {i}")).collect();
-        Explorer::new(self, &photos, &embedding, names).await
+        Ok(self.view("Diffusion map", names, at.view(), false))
     }
 }
 

@@ -5,7 +5,6 @@ mod confusion;
 mod contact;
 mod diffusion;
 mod explorer;
-mod map;
 mod palette;
 mod reliability;
 mod scatter;
@@ -19,8 +18,12 @@ use plotters::prelude::*;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::store;
 pub use contact::ContactSheet;
-pub use explorer::Explorer;
+pub use explorer::{Exploration, Explorer};
 pub use scree::THRESHOLDS;
+
+/// How what has the class `fruits-figure` follows the theme of the page that it is in: JupyterLab's, which says so on its body, else the page's. In the
+/// file, colours are those for light paper, so programs that know no style show them on white.
+const THEME: &str = include_str!("theme.css");
 
 /// A drawing as SVG text, sized for a page at 96 dpi.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,9 +50,14 @@ impl Figure {
             .map_err(|error| Error::new(ErrorKind::Invalid, Step::Draw, description, error.to_string()))?;
         let label = maud::html! { (description) }.into_string();
         let fine = format!("<svg width=\"{fine_width}\" height=\"{fine_height}\" ");
-        let shown = format!("<svg role=\"img\" aria-label=\"{label}\" width=\"{width}\" height=\"{height}\" ");
+        let shown = format!(
+            "<svg class=\"fruits-figure\" role=\"img\" aria-label=\"{label}\" width=\"{width}\" height=\"{height}\" "
+        );
+        let svg = svg.replacen(&fine, &shown, 1);
+        let head = svg.find('>').map_or(0, |end| end + 1);
+        let (head, drawing) = svg.split_at(head);
         Ok(Figure {
-            svg: svg.replacen(&fine, &shown, 1),
+            svg: format!("{head}\n<style>\n{THEME}</style>{drawing}"),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Marks that tell labels apart: ten colours, then other shapes.
 
 use plotters::prelude::RGBColor;
+use serde_json::{Value, json};
 
 /// The two that figures with two colours take.
 pub(super) const BLUE: RGBColor = RGBColor(0x1f, 0x6f, 0xb5);
@@ -51,4 +52,10 @@ pub(super) fn mark(index: usize) -> (RGBColor, Shape) {
         COLOURS[index % COLOURS.len()],
         SHAPES[index / COLOURS.len() % SHAPES.len()],
     )
+}
+
+/// All colours and shapes, for pages that draw by themselves: the mark of an index is as in [`mark`].
+pub(super) fn json() -> Value {
+    let colours = COLOURS.map(|colour| format!("#{:02x}{:02x}{:02x}", colour.0, colour.1, colour.2));
+    json!({ "colours": colours, "shapes": SHAPES.map(Shape::corners) })
 }

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::palette::{BLUE, ORANGE};
-use super::{Figure, INK, px, shown, text};
+use super::{Figure, px, shown, text};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 
@@ -93,7 +93,8 @@ impl Features {
                     let corners = [(from(j), from(i)), (from(j + 1), from(i + 1))];
                     sheet.draw(&Rectangle::new(corners, shade(value).filled()))?;
                     if chosen.len() <= MAX_NUMBERED {
-                        let number = text(12).color(&INK).pos(Pos::new(HPos::Center, VPos::Center));
+                        let ink = if value < DARK { &WHITE } else { &ON_CELLS };
+                        let number = text(12).color(ink).pos(Pos::new(HPos::Center, VPos::Center));
                         sheet.draw_text(&format!("{value:.2}"), &number, (from(j) + middle, from(i) + middle))?;
                     }
                 }
@@ -102,6 +103,10 @@ impl Features {
         })
     }
 }
+
+/// Ink for numbers on cells, which are the same in every theme, and the value below which they are so dark that it is white.
+const ON_CELLS: RGBColor = RGBColor(0x10, 0x14, 0x18);
+const DARK: f64 = -0.85;
 
 /// White at 0, orange towards 1, blue towards -1.
 fn shade(value: f64) -> RGBColor {
