@@ -39,6 +39,7 @@ source "$REPO/bootstrap/hub/proxy.sh"
 venv hub "$REPO/bootstrap/hub/requirements.txt"
 mkdir -p "$VENV/share/jupyter/lab/settings"
 cp "$REPO/bootstrap/hub/overrides.json" "$VENV/share/jupyter/lab/settings/"
+"$REPO/bootstrap/nbconvert/install.sh" "$VENV/share/jupyter" "$VENV/etc/jupyter"
 "$REPO/bootstrap/kernel/install.sh" "$VENV"
 
 say "working in $folder"

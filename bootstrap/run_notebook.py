@@ -30,6 +30,7 @@ class Notebook:
     def __init__(self, path: pathlib.Path, html: pathlib.Path):
         self.path, self.html = path, html
         self.content = nbformat.read(path, as_version=4)
+        self.content.metadata.setdefault("kernelspec", {})["name"] = KERNEL
         # Kernels that start together would make each other slow.
         self.is_started, self.is_run = asyncio.Event(), asyncio.Event()
         self.failure: str | None = None
@@ -83,12 +84,7 @@ def errors(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def to_html(notebook: nbformat.NotebookNode) -> str:
-    exporter = HTMLExporter(
-        template_name="offline",
-        extra_template_basedirs=[str(TEMPLATES)],
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-    )
+    exporter = HTMLExporter(template_name="offline", extra_template_basedirs=[str(TEMPLATES)])
     return exporter.from_notebook_node(notebook)[0]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import secrets
 import shutil
 import signal
@@ -11,8 +12,10 @@ import time
 import urllib.error
 import urllib.request
 
+import nbformat
 import pytest
 from conftest import ROOT
+from nbconvert import HTMLExporter
 from test_browser import point_at, save
 
 NOTEBOOK = "01-features-and-pca.ipynb"
@@ -33,7 +36,7 @@ class Hub:
             "FRUITS_MARK": self.mark,
             "no_proxy": "127.0.0.1",
         }
-        self.log = folder / "log"
+        self.folder, self.log = folder / "work", folder / "log"
         command = [ROOT / "bootstrap" / "hub.sh", "tester", str(self.port)]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -103,6 +106,16 @@ def pictures(page):
             save(page, f"hub-{theme.lower()}-{number}")
 
 
+def export(page):
+    """The page that the menu gives."""
+    page.keyboard.press("Control+s")
+    page.get_by_role("menuitem", name="File", exact=True).click()
+    page.get_by_text("Save and Export Notebook As", exact=True).hover()
+    with page.expect_download() as download:
+        page.locator(".lm-Menu-itemLabel").get_by_text("HTML", exact=True).click()
+    return pathlib.Path(download.value.path()).read_text()
+
+
 @pytest.mark.parametrize("user, password", [("tester", "wrong"), ("tester", ""), ("tester", "ümläut"), ("root", None)])
 def test_a_wrong_password_is_refused(hub, browser, user, password):  # noqa: F811
     page = browser.new_context().new_page()
@@ -130,13 +143,31 @@ def test_the_first_notebook_in_jupyterlab(hub, browser):  # noqa: F811
     assert page.locator(".jp-OutputArea-output[data-mime-type*=stderr]").count() == 0
     frame.scroll_into_view_if_needed()
     figure = frame.element_handle().content_frame()
-    figure.wait_for_function("sheet.complete && marks.length > 0")
+    figure.wait_for_function("stage.dataset.drawn && due === null")
     page.wait_for_timeout(500)  # the notebook may still be scrolling
     tip = point_at(page, figure, figure.evaluate("data.path.findIndex((path) => path.endsWith('Kiwi/view-00.jpg'))"))
     assert tip.is_visible() and tip.locator("strong").inner_text() == "Kiwi"
     save(page, "hub-hover")
     if os.environ.get("FRUITS_PICTURES"):
         pictures(page)
+
+    rows = page.locator(".jp-Notebook .fruits-table").last
+    rows.get_by_role("searchbox").fill("Kiwi/")
+    assert "1 to 10 of 16 (96)" in rows.inner_text()
+    path = rows.get_by_role("button", name="path")
+    for first in "view-00", "view-15":
+        path.click()
+        assert first in rows.locator("tbody tr").first.inner_text()
+    rows.get_by_role("button", name="next page").click()
+    assert "11 to 16 of 16" in rows.inner_text() and rows.locator("tbody tr").count() == 6
+    save(page, "hub-table")
+
+    exported = export(page)
+    notebook = nbformat.read(hub.folder / "notebooks" / NOTEBOOK, as_version=4)
+    exporter = HTMLExporter(template_name="offline", extra_template_basedirs=[str(ROOT / "bootstrap/nbconvert")])
+    expected, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": pathlib.Path(NOTEBOOK).stem}})
+    assert exported == expected, "what run_notebook.py writes"
+    assert exported.count("<iframe ") == 1 and not re.search(r'(src|href)="(?!data:|#)', exported), "it needs no network"
 
     addresses = hub.listens()
     assert str(hub.port) in [str(int(port, 16)) for _, port in addresses]

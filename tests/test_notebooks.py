@@ -50,7 +50,8 @@ def test_the_second_notebook_reads_what_was_written(features_of, tmp_path):
     done = execute(NOTEBOOKS[2], html, FRUITS_FEATURES=str(features_of(SAMPLE)))
     assert done.returncode == 0, done.stdout + done.stderr
     page = offline(html)
-    assert page.count("<iframe ") == 2 and re.search(r"<svg[^>]*similarity of 6 labels", page)
+    assert page.count("<iframe ") == 3 and re.search(r"<svg[^>]*similarity of 6 labels", page)
+    assert "trustworthiness 0.9" in page and "labels: PCA, Map, Diffusion map" in page
     assert "┌" not in page, "every table shows itself as a table"
 
 
@@ -119,7 +120,7 @@ def offline(html):
     """A page, after a look that it needs nothing from elsewhere."""
     page = html.read_text()
     outside = re.sub(r'srcdoc="[^"]*"', "", page)
-    assert "<script" not in outside and "@import" not in page
+    assert not re.search(r"<script[^>]* src", outside) and "@import" not in page
     assert not re.findall(r'<[^>]*(?:src|href)="(?!data:|#)[^"]*"', page.replace("&quot;", '"').replace("&lt;", "<"))
     return page
 

@@ -41,7 +41,8 @@ fill() (
             rm -rf $fruits && mv $fruits.part $fruits"
     fi
     hub sh -c "mkdir -p $kernels && rm -rf $kernels/fruits.part && cp -r $fruits/kernelspec $kernels/fruits.part &&
-        rm -rf $kernels/fruits && mv $kernels/fruits.part $kernels/fruits"
+        rm -rf $kernels/fruits && mv $kernels/fruits.part $kernels/fruits &&
+        $fruits/nbconvert/install.sh /usr/local/share/jupyter /usr/local/etc/jupyter"
     # Once more: what a container does as it starts may have set EMR's after ours.
     set_password
     say "the container has password and kernel"

@@ -64,6 +64,7 @@ class Node:
             (root / "opt/fruits" / name).parent.mkdir(parents=True, exist_ok=True)
             (root / "opt/fruits" / name).write_text(text)
         shutil.copy(ROOT / "bootstrap/emr/jupyterhub.sh", root / "opt/fruits/emr")
+        shutil.copytree(ROOT / "bootstrap/nbconvert", root / "opt/fruits/nbconvert")
         os.mkfifo(root / "run/events")
         self.copy(self.image, "bin", "dev", "etc", "home", "lib", "lib64", "opt", "sbin", "usr/bin", "usr/lib", "usr/lib64", "usr/sbin")
         self.inside("useradd", "--create-home", "jovyan", root=self.image)
@@ -144,6 +145,8 @@ class Node:
         assert self.opens(self.password) and not self.opens("jupyter")
         kernel = self.container / "usr/local/share/jupyter/kernels/fruits/kernel.json"
         assert kernel.read_text() == FRUITS["kernelspec/kernel.json"]
+        assert "offline" in (self.container / "usr/local/etc/jupyter/jupyter_server_config.json").read_text()
+        assert (self.container / "usr/local/share/jupyter/nbconvert/templates/offline/index.html.j2").is_file()
         assert (self.container / "opt/fruits/sha256").read_text() == FRUITS["sha256"]
         assert (self.container / "opt/fruits/kit/bin/cargo").read_text() == "#!/usr/bin/python3 -IS\nprint('cargo')\n"
 

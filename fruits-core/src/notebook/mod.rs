@@ -12,13 +12,14 @@ use futures::future::join_all;
 use maud::{Markup, PreEscaped, html};
 use polars::prelude::{Column, DataFrame, PolarsError, Series};
 use tokio::runtime::RuntimeFlavor;
+use tokio::time::Instant;
 
 use crate::alike::{Issues, Neighbours};
-use crate::error::{Error, Failure, Result, printable_lines};
+use crate::error::{Error, Failure, Result, counted, printable_lines};
 use crate::extractor::Model;
 use crate::features::{Features, Manifest};
 use crate::figure::scree::percent;
-use crate::figure::{ContactSheet, Explorer, Figure, THRESHOLDS};
+use crate::figure::{ContactSheet, Exploration, Explorer, Figure, THRESHOLDS};
 use crate::folder::{ImageFolder, Photo, Survey};
 use crate::map::Map;
 use crate::mobilenet::MobileNetV2;
@@ -26,7 +27,7 @@ use crate::pca::Pca;
 use crate::recognise::{Answer, Answers, Classifier, Evaluation, Recogniser, Recognition};
 use crate::report::Report;
 use crate::store;
-use crate::thumbnail::{photos_of, thumbnail};
+use crate::thumbnail::{by, photos_of, thumbnail};
 pub use failure::{begin_cell, cell_failed};
 use table::{matrix, shown_rows, table};
 
@@ -43,8 +44,9 @@ const NEIGHBOURS: usize = 10;
 const ISSUES: usize = 10;
 /// Failures that are listed; more are counted.
 const FAILURES: usize = 5;
-/// A cell should answer at once: if its photos take longer, it does without them.
+/// A cell should answer at once: it does without photos that take longer, and without what is made of them if that takes longer still.
 const PATIENCE: Duration = Duration::from_secs(2);
+const LAST_PATIENCE: Duration = Duration::from_secs(4);
 
 impl ImageFolder {
     /// Shows each label with some of its photos and their number.
@@ -60,7 +62,7 @@ impl ImageFolder {
             .iter()
             .map(|(label, count)| format!("{label}: {count}\n"))
             .collect();
-        let sheet = wait(self.contact_sheet(SAMPLES));
+        let (sheet, late) = wait(self.contact_sheet(SAMPLES));
         let page = html! {
             p { (shape) }
             @match &sheet {
@@ -70,6 +72,7 @@ impl ImageFolder {
                     tbody { @for (label, count) in &counts { tr { td style="text-align: left" { (label) } td { (count) } } } }
                 }
             }
+            (late)
             (failures(self.failures()))
             (notes(self.survey()))
         };
@@ -100,8 +103,9 @@ impl Features {
                 .map(async |&row| thumbnail(store.as_deref()?, paths[row], SIDE).await.ok());
             join_all(pictures).await
         };
-        let pictures = wait(pictures).unwrap_or_else(|| vec![None; rows.len()]);
-        let page = html! { p { (shape) } (table(self.table(), &pictures, source)) (failures(self.failures())) (notes(&self.manifest().survey)) };
+        let (pictures, late) = wait(pictures);
+        let pictures = pictures.unwrap_or_else(|| vec![None; rows.len()]);
+        let page = html! { p { (shape) } (table(self.table(), &pictures, source)) (late) (failures(self.failures())) (notes(&self.manifest().survey)) };
         let notes = self.manifest().survey.sentences().join("\n");
         emit(page, &format!("{shape}\n{}\n{notes}", self.table()));
     }
@@ -111,7 +115,7 @@ impl Photo {
     /// Shows the photo, with its label, path and size.
     pub fn evcxr_display(&self) {
         let said = format!("{}: {}, {} bytes", self.label, self.path, self.size);
-        let picture = wait(async {
+        let (picture, _) = wait(async {
             let (folder, _) = store::split(&self.path).ok()?;
             thumbnail(&*store::open(folder).ok()?, &self.path, PHOTO_SIDE)
                 .await
@@ -189,8 +193,11 @@ impl Pca {
 impl Neighbours {
     /// Shows the first photos, each beside its neighbours.
     pub fn evcxr_display(&self) {
-        let sheet = wait(self.contact_sheet(NEIGHBOURS));
-        let page = html! { @match &sheet { Some(sheet) => (PreEscaped(sheet.html())), None => (table(&self.table(), &[], "")) } };
+        let (sheet, late) = wait(self.contact_sheet(NEIGHBOURS));
+        let page = html! {
+            @match &sheet { Some(sheet) => (PreEscaped(sheet.html())), None => (table(&self.table(), &[], "")) }
+            (late)
+        };
         emit(page, &self.table().to_string());
     }
 }
@@ -208,10 +215,11 @@ impl Issues {
             self.groups(),
             counts.collect::<String>()
         );
-        let sheet = wait(self.contact_sheet(ISSUES));
+        let (sheet, late) = wait(self.contact_sheet(ISSUES));
         let page = html! {
             p { (shape) }
             @match &sheet { Some(sheet) => (PreEscaped(sheet.html())), None => (table(&self.table(), &[], "")) }
+            (late)
         };
         emit(page, &format!("{shape}\n{}", self.table()));
     }
@@ -231,13 +239,35 @@ impl Explorer {
     }
 }
 
+impl Exploration {
+    /// Shows the photos, without waiting long for those that are slow.
+    pub fn evcxr_display(&self) {
+        let (explorer, late) = wait(self.clone().draw());
+        match explorer {
+            Some(Ok(explorer)) => emit(html! { (late) (PreEscaped(explorer.frame())) }, explorer.description()),
+            Some(Err(error)) => cell_failed(&error.to_string()),
+            None => emit(
+                html! { p { code { ".draw().await?" } " waits for all photos, and shows them." } },
+                "add .draw().await?",
+            ),
+        }
+    }
+}
+
 impl Map {
     /// Shows the map to look around in, and how far it can be believed.
     pub fn evcxr_display(&self) {
-        let explorer = wait(self.explore()).and_then(Result::ok);
+        let (explorer, late) = wait(self.explore());
         let page = html! {
             p { (self) }
-            @if let Some(explorer) = &explorer { (PreEscaped(explorer.frame())) } @else { (table(&self.table(), &[], "")) }
+            (late)
+            @match &explorer {
+                Some(Ok(explorer)) => (PreEscaped(explorer.frame())),
+                _ => {
+                    p { code { "map.explore().await?" } " waits for all photos, and shows them." }
+                    (table(&self.table(), &[], ""))
+                }
+            }
         };
         emit(page, &format!("{self}\n{}", self.table()));
     }
@@ -280,6 +310,7 @@ impl<T: Debug + 'static> Show for T {
             || show_result::<_, Error>(value, Answer::evcxr_display)
             || show_result::<_, Error>(value, Figure::evcxr_display)
             || show_result::<_, Error>(value, Explorer::evcxr_display)
+            || show_result::<_, Error>(value, Exploration::evcxr_display)
             || show_result::<_, Error>(value, Map::evcxr_display)
             || show_result::<_, Error>(value, Manifest::evcxr_display)
             || show_result::<_, Error>(value, ContactSheet::evcxr_display)
@@ -395,19 +426,27 @@ fn notes(survey: &Survey) -> Markup {
     html! { @for sentence in survey.sentences() { p { (sentence) } } }
 }
 
-/// Waits for a future where no `await` is possible, in a cell that may itself be awaited; nothing if that takes too long.
-fn wait<T>(work: impl Future<Output = T>) -> Option<T> {
-    let work = async { tokio::time::timeout(PATIENCE, work).await.ok() };
-    match tokio::runtime::Handle::try_current() {
+/// Waits for a future where no `await` is possible, in a cell that may itself be awaited; nothing if that takes too long. And what to say of
+/// photos that came too late.
+fn wait<T>(work: impl Future<Output = T>) -> (Option<T>, Markup) {
+    let begun = Instant::now();
+    let work = async {
+        tokio::time::timeout(LAST_PATIENCE, by(begun + PATIENCE, work))
+            .await
+            .ok()
+    };
+    let done = match tokio::runtime::Handle::try_current() {
         Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::CurrentThread => None,
         Ok(handle) => tokio::task::block_in_place(|| handle.block_on(work)),
-        Err(_) => {
-            let runtime = tokio::runtime::Runtime::new().ok()?;
-            let result = runtime.block_on(work);
+        Err(_) => tokio::runtime::Runtime::new().ok().and_then(|runtime| {
+            let done = runtime.block_on(work);
             runtime.shutdown_background();
-            result
-        }
-    }
+            done
+        }),
+    };
+    let (done, late) = done.map_or((None, 0), |(done, late)| (Some(done), late));
+    let said = html! { @if late > 0 { p { (counted(late, "photo")) " came too late to be shown here." } } };
+    (done, said)
 }
 
 /// One block a MIME type, as evcxr takes them from standard output.

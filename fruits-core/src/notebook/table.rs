@@ -2,12 +2,19 @@
 
 use std::any::Any;
 
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 use ndarray::{Array1, Array2};
-use polars::prelude::{AnyValue, DataFrame, DataType};
+use polars::prelude::{AnyValue, Column, DataFrame, DataType};
+use serde_json::json;
 
 /// Rows of a table's beginning, and of its end.
 const ROWS: usize = 5;
+/// Rows of a table that is sorted and searched in the browser, and bytes that it may take: of larger ones, beginning and end are shown.
+const MAX_ROWS: usize = 10_000;
+const MAX_BYTES: usize = 4 << 20;
+/// What does that, where scripts of notebooks are trusted.
+const SCRIPT: &str = include_str!("table.js");
+const STYLE: &str = include_str!("table.css");
 /// Numbers shown of a list.
 const NUMBERS: usize = 3;
 
@@ -18,12 +25,12 @@ pub(super) fn shown_rows(height: usize) -> Vec<usize> {
 }
 
 /// The table, with `pictures` (as many as rows are shown) in a column of their own if there are any. Texts are whole, since people filter by what
-/// they see; what many of them begin with, `source`, is faint.
+/// they see; what many of them begin with, `source`, is faint. One with more rows than are shown can be sorted, searched and paged through.
 pub(super) fn table(frame: &DataFrame, pictures: &[Option<String>], source: &str) -> Markup {
     let height = frame.height();
     let rows = shown_rows(height);
     let columns = frame.width() + usize::from(!pictures.is_empty());
-    html! {
+    let page = html! {
         p { "shape: (" (height) ", " (frame.width()) ")" }
         table {
             thead {
@@ -35,18 +42,45 @@ pub(super) fn table(frame: &DataFrame, pictures: &[Option<String>], source: &str
             tbody {
                 @for (i, &row) in rows.iter().enumerate() {
                     @if i > 0 && rows[i - 1] + 1 < row { tr { @for _ in 0..columns { td { "…" } } } }
-                    tr {
+                    tr data-row=(row) {
                         @if let Some(picture) = pictures.get(i) {
                             td { @if let Some(picture) = picture { img src=(picture) alt="photo" style="margin: 0"; } }
                         }
                         @for column in frame.columns() {
-                            td style=(alignment(column.dtype())) { (cell(column.dtype(), column.get(row).unwrap_or(AnyValue::Null), source)) }
+                            td style=(alignment(column.dtype())) { (cell(column, row, source)) }
                         }
                     }
                 }
             }
         }
+    };
+    match all_rows(frame, source).filter(|_| rows.len() < height) {
+        Some(data) => html! {
+            div.fruits-table {
+                (page)
+                style { (PreEscaped(STYLE)) }
+                script type="application/json" { (PreEscaped(data)) }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        },
+        None => page,
     }
+}
+
+/// All that is in a table, for the script; nothing if that is too much.
+fn all_rows(frame: &DataFrame, source: &str) -> Option<String> {
+    let height = frame.height();
+    if height > MAX_ROWS || frame.width() == 0 {
+        return None;
+    }
+    let columns = frame.columns().iter().map(|column| {
+        let values: Vec<String> = (0..height).map(|row| text(column, row)).collect();
+        json!({ "isNumber": column.dtype().is_numeric(), "values": values })
+    });
+    let data = json!({ "source": source, "columns": columns.collect::<Vec<_>>() });
+    // Within a script element, only `<` could end it.
+    let data = data.to_string().replace('<', "\\u003c");
+    (data.len() <= MAX_BYTES).then_some(data)
 }
 
 /// Text begins at the left, numbers end at the right, whatever the page does with cells.
@@ -121,23 +155,26 @@ fn short(number: f64) -> String {
     }
 }
 
-fn cell(dtype: &DataType, value: AnyValue, source: &str) -> Markup {
-    match (dtype, value) {
-        (DataType::List(_), AnyValue::List(list)) => {
+fn cell(column: &Column, row: usize, source: &str) -> Markup {
+    let text = text(column, row);
+    match text.strip_prefix(source).filter(|_| !source.is_empty()) {
+        Some(rest) => html! { span style="opacity: 0.7" { (source) } (rest) },
+        None => html! { (text) },
+    }
+}
+
+/// What is shown of a value: of a list, its first numbers and how many there are.
+fn text(column: &Column, row: usize) -> String {
+    match column.get(row).unwrap_or(AnyValue::Null) {
+        AnyValue::List(list) => {
             let numbers: Vec<String> = list
                 .iter()
                 .take(NUMBERS)
                 .map(|value| value.str_value().into_owned())
                 .collect();
             let more = if list.len() > NUMBERS { ", …" } else { "" };
-            html! { "[" (numbers.join(", ")) (more) "] " small { (list.len()) } }
+            format!("[{}{more}] {}", numbers.join(", "), list.len())
         }
-        (_, value) => {
-            let text = value.str_value();
-            match text.strip_prefix(source).filter(|_| !source.is_empty()) {
-                Some(rest) => html! { span style="opacity: 0.55" { (source) } (rest) },
-                None => html! { (text) },
-            }
-        }
+        value => value.str_value().into_owned(),
     }
 }
