@@ -10,6 +10,7 @@ use image::RgbImage;
 use turbojpeg::{Image, PixelFormat, Subsamp};
 
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::interrupt;
 use crate::pixels::{self, Limits};
 use crate::store::{self, Length, Store};
 
@@ -25,7 +26,7 @@ pub(crate) async fn photos_of(location: &str) -> Option<Arc<dyn Store>> {
 
 /// The photo at a path below the store's root, scaled to fit into `side` x `side` pixels, as a `data:` URI.
 pub(crate) async fn thumbnail(store: &dyn Store, path: &str, side: u32) -> Result<String> {
-    jpeg_uri(&small(store, path, side).await?)
+    jpeg_uri(&interrupt::race(Step::Draw, small(store, path, side)).await??)
 }
 
 /// The photo at a path below the store's root, scaled to fit into `side` x `side` pixels.

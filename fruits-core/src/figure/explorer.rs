@@ -14,6 +14,7 @@ use super::palette::mark;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 use crate::folder::spread;
+use crate::interrupt;
 use crate::pca::Pca;
 use crate::store;
 use crate::thumbnail::{jpeg_uri, photos_of, small};
@@ -101,7 +102,7 @@ impl Explorer {
             .map(|value| value as f32)
             .flat_map(f32::to_le_bytes)
             .collect();
-        let (side, columns, sheet) = sheet(&features.manifest().source, &path).await?;
+        let (side, columns, sheet) = interrupt::race(Step::Draw, sheet(&features.manifest().source, &path)).await??;
         let data = json!({
             "n": shown.len(),
             "axes": axes,

@@ -25,6 +25,7 @@ use polars::prelude::{Column, DataFrame};
 use crate::error::{Error, ErrorKind, Result, Step, counted};
 use crate::features::Features;
 use crate::folder::spread;
+use crate::interrupt;
 use crate::pca::Pca;
 use layout::Graph;
 use quality::Quality;
@@ -80,8 +81,8 @@ impl Features {
         let count = NEIGHBOURS.min((self.len() - 1) / 2);
         let neighbours = self.neighbours(count)?;
         let near: Vec<Vec<usize>> = (0..self.len()).map(|row| neighbours.of(row)).collect();
-        let points = layout::descend(&Graph::new(&near), start(self)?);
-        let quality = Quality::of(self.matrix().view(), &points, count);
+        let points = layout::descend(&Graph::new(&near), start(self)?)?;
+        let quality = Quality::of(self.matrix().view(), &points, count)?;
         Ok(Map {
             features: self.clone(),
             points: points.into(),
@@ -96,6 +97,7 @@ fn start(features: &Features) -> Result<Vec<Point>> {
     let pca = Pca::params().components(2).fit_features(&some)?;
     let mut along = Array2::zeros((0, pca.components().nrows()));
     for rows in features.matrix().axis_chunks_iter(Axis(0), ROWS) {
+        interrupt::check(Step::Draw)?;
         let rows = pca.project(rows.mapv(f64::from).view())?;
         along
             .append(Axis(0), rows.view())
