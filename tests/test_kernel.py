@@ -3,7 +3,10 @@
 import contextlib
 import os
 import pathlib
+import queue
+import secrets
 import signal
+import socket
 import tempfile
 import time
 
@@ -23,6 +26,23 @@ class Kernel:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=300)
         self.sessions = set(SESSIONS.glob("*")) - before
+
+    def begin(self, code):
+        """Starts a cell, and gives back its request when it runs."""
+        request = self.client.execute('println!("it runs");\n' + code)
+        while True:
+            message = self.client.get_iopub_msg(timeout=60)
+            if message["parent_header"].get("msg_id") == request and "it runs" in message["content"].get("text", ""):
+                return request
+
+    def reply(self, request, timeout=60):
+        """The reply to a cell, which is to come."""
+        while (reply := self.client.get_shell_msg(timeout=timeout))["parent_header"]["msg_id"] != request:
+            pass
+        return reply["content"]
+
+    def interrupt(self):
+        self.manager.interrupt_kernel()
 
     def run(self, code, timeout=300):
         """What a cell shows: values, text on both streams, and errors."""
@@ -107,16 +127,135 @@ def test_what_survives_an_error_a_panic_and_an_interrupt(start):
     assert "fruits_core::ImageFolder" in (refused := kernel.run("let x: u8 = ImageFolder::open;")) or "fruits_kernel" not in refused
     assert kernel.run("kept.len()").strip() == "3"
 
-    # An interrupt ends the process that holds the variables. What the kernel loaded stays, and the next cell runs.
-    request = kernel.client.execute("loop { std::thread::sleep(std::time::Duration::from_millis(10)); }")
-    time.sleep(3)
-    kernel.manager.interrupt_kernel()
-    while kernel.client.get_shell_msg(timeout=60)["parent_header"]["msg_id"] != request:
-        pass
+    # One interrupt ends what waits for something of ours, and what waits behind it. While no cell runs it is nothing, however often it comes.
+    waits = [kernel.begin(f'loop {{ ImageFolder::open("{SAMPLE}").await?; }}'), kernel.client.execute("let never = 1;")]
+    kernel.interrupt()
+    (ended, aborted) = map(kernel.reply, waits)
+    assert (ended["status"], ended["ename"], ended["evalue"]) == ("error", "Interrupted", "list: interrupted")
+    assert "ImageFolder::open" in ended["traceback"][1] and aborted["status"] == "aborted"
+    for _ in range(3):
+        kernel.interrupt()
+    time.sleep(1)
+    assert kernel.run(f'ImageFolder::open("{SAMPLE}").await?.len() + kept.len()').strip() == "99"
+
+    # Also what comes as a signal to all processes, and while the cell is compiled.
+    request = kernel.begin(f'loop {{ ImageFolder::open("{SAMPLE}").await?; }}')
+    os.killpg(kernel.manager.provisioner.pid, signal.SIGINT)
+    assert kernel.reply(request)["ename"] == "Interrupted"
+    request = kernel.client.execute("\n".join(f'println!("{{:?}}", ("it was run", {i}));' for i in range(5000)))
+    time.sleep(2)
+    kernel.interrupt()
+    refused = kernel.reply(request)
+    assert refused["ename"] == "Interrupted" and "compiled" in refused["evalue"]
+    assert kernel.run("kept").strip().endswith("[1, 2, 3]")
+
+    # Another cell goes on, and says how it can be ended: by two interrupts, soon after each other, of the process that holds the variables.
+    # What the kernel loaded stays, and the next cell runs.
+    request = kernel.begin("loop { std::thread::sleep(std::time::Duration::from_millis(10)); }")
+    for _ in range(2):
+        kernel.interrupt()
+        while "interrupt twice" not in kernel.client.get_iopub_msg(timeout=60)["content"].get("text", ""):
+            pass
+        time.sleep(2)
+    with pytest.raises(queue.Empty):
+        kernel.reply(request, timeout=1)
+    kernel.interrupt()
+    kernel.interrupt()
+    assert kernel.reply(request)["status"] == "error"
     assert kernel.run("2 + 3").strip().endswith("5")
     assert "cannot find value `kept`" in kernel.run("kept")
     again = kernel.client.execute_interactive('panic!("again");', timeout=60)["content"]
     assert (again["status"], again["evalue"]) == ("error", "again"), "also in the process that came after"
+
+
+def test_an_interrupt_ends_whatever_takes_long(start, tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    for copy in range(200):
+        (photos / str(copy)).mkdir(parents=True)
+        for label in SAMPLE.iterdir():
+            if label.is_dir():
+                (photos / str(copy) / label.name).symlink_to(label)
+    kernel = start()
+    kernel.run("use fruits_core::linfa::prelude::*;\nuse fruits_core::ndarray::Array1;\nuse fruits_core::recognise::LogisticRegression;")
+    kernel.run(f'let network = MobileNetV2::imagenet()?;\nlet few = ImageFolder::open("{SAMPLE}").await?.features(&network).await?;')
+    kernel.run("let rows: Vec<usize> = (0..few.len()).cycle().take(20_000).collect();\nlet features = few.take(&rows)?;")
+    kernel.run("let groups = Groups::series(&features);\nlet recogniser = Recogniser::new(&Classifier::train(&few, &Groups::series(&few)).await?)?;")
+    kernel.run(f'features.write("{tmp_path}/features").await?;')
+    fit = "LogisticRegression::new().fit(&DatasetBase::new(features.matrix().view(), Array1::from(features.labels())))?"
+    calls = {
+        "extraction": f'ImageFolder::open("{photos}").await?.features(&network).await?',
+        "extraction to a place": f'Extraction::open("{photos}", &network)?.run_to("{out}", IfExists::Refuse).await?',
+        "listing": f'ImageFolder::open("{photos}").await?',
+        "reading": f'Features::read("{tmp_path}/features").await?',
+        "writing": f'features.write_with("{tmp_path}/again", IfExists::Replace).await?',
+        "neighbours": "features.neighbours(5)?",
+        "search": "features.search(&features, 5)?",
+        "issues": "features.issues(&groups).await?",
+        "k-means": "features.kmeans(50)?",
+        "PCA": "Pca::fit(&features)?",
+        "map": "features.map()?",
+        "diffusion map": "features.diffusion_map().await?",
+        "regression": fit,
+        "evaluation": "features.evaluate(&Splits::by_group(&features, &groups, 5)?, &LogisticRegression::new())?",
+        "recognition": "features.recognition(&groups)?",
+        "identification": f'recogniser.identify_all("{photos}").await?',
+    }
+    for name, call in calls.items():
+        request = kernel.begin(f"loop {{ {call}; }}")
+        time.sleep(1)
+        begin = time.monotonic()
+        kernel.interrupt()
+        ended = kernel.reply(request)
+        print(f"{name}: {time.monotonic() - begin:.2f} s, {ended.get('evalue')}")
+        assert ended["status"] == "error" and ended["ename"] == "Interrupted", (name, ended)
+    assert kernel.run("features.len()").strip() == "20000"
+    resumed = kernel.run(f'Extraction::open("{SAMPLE}", &network)?.resume_to("{tmp_path}/other").await?.photos')
+    assert resumed.strip().endswith("96")
+    partial = kernel.run(f'let deadline = std::time::Duration::from_secs(1);\nExtraction::open("{photos}", &network)?.deadline(deadline).resume_to("{out}").await')
+    assert "photos are kept" in partial, partial
+
+
+def test_an_interrupt_ends_waiting_for_a_store_that_does_not_answer(start, aws):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        aws(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        kernel = start()
+        for call in ("ImageFolder::open", "Features::read", "read_table"):
+            request = kernel.begin(f'{call}("s3://bucket/there").await?;')
+            time.sleep(1)
+            kernel.interrupt()
+            assert kernel.reply(request)["ename"] == "Interrupted"
+
+
+def test_an_interrupt_ends_spark(start, monkeypatch, tmp_path):
+    home = next(iter(os.environ.get("FRUITS_TEST_SPARK", "").split(":")))
+    if not home:
+        pytest.skip("FRUITS_TEST_SPARK names no Spark")
+    monkeypatch.setenv("SPARK_HOME", home)
+    monkeypatch.delenv("FRUITS")  # the kernel brings the program
+    mark = secrets.token_hex()
+    monkeypatch.setenv("FRUITS_MARK", mark)
+
+    def processes():
+        found = set()
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark.encode() in (folder / "environ").read_bytes():
+                    found.add(folder.name)
+        return found
+
+    kernel = start()
+    kernel.run("let spark = Spark::local()?;\nlet network = MobileNetV2::imagenet()?;")
+    before = processes()
+    request = kernel.begin(f'loop {{ spark.extract(&network, "{SAMPLE}", "{tmp_path}/out", IfExists::Replace).await?; }}')
+    while len(processes()) == len(before):
+        time.sleep(0.1)
+    time.sleep(5)
+    kernel.interrupt()
+    ended = kernel.reply(request)
+    assert (ended["ename"], ended["evalue"]) == ("Interrupted", "spark: interrupted")
+    while not processes() <= before:  # workers end when they see that Spark is gone
+        time.sleep(0.1)
+    assert kernel.run("network").strip().startswith("MobileNetV2")
 
 
 def test_a_cell_that_fails_says_so_and_what_waits_behind_it_is_not_run(start):

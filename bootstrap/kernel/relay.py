@@ -6,8 +6,12 @@ Every message is passed on as it is, but for some. What fruits_core prints of an
 cell, of a type of its own; it becomes an error of Jupyter's, and the reply to that cell says so, too. Cells that wait behind it are not
 run, as Jupyter wants it of kernels, so "Run All" ends there, and so do nbconvert and papermill. Completions lose what is not for people,
 documentation what is for tests, and the compiler's errors colours that cannot be read in both themes.
+
+evcxr answers an interrupt by killing the process that holds the variables. So it gets only a second one, soon after the first. At the first,
+that process is told by a signal, which fruits_core hears (see its module `interrupt`); or the compiler is ended, if the cell is not that far.
 """
 
+import contextlib
 import copy
 import hashlib
 import hmac
@@ -20,6 +24,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 
 import zmq  # Jupyter starts this with its own Python, which has it
@@ -30,6 +35,11 @@ DELIMITER = b"<IDS|MSG>"
 # Below those that systems give to whoever asks for any. Should one be taken all the same, evcxr is started again.
 PORTS = range(10_000, 32_000)
 ATTEMPTS = 5
+# Seconds: a second interrupt within these kills; after these it is said that it can; and a cell is tried to be ended so often.
+TWICE, PATIENCE, AGAIN = 2, 1, 0.1
+ENDLESS = "interrupting: this cell does not end by itself; interrupt twice within two seconds to kill it, which loses the variables\n"
+NOT_RUN = "interrupted while it was compiled: the cell was not run"
+COMPILERS = {"cargo", "rustc", "rust-lld"}
 # Colours of margins, of what the compiler does not speak of, and of its notes.
 GREYS = {"115", "147", "240", "246", "249"}
 # Offered by completion, but not for people: what evcxr calls to show a value, and what all types have.
@@ -81,8 +91,17 @@ class Message:
         return [*self.identities, DELIMITER, sign(parts, self.key), *parts]
 
 
+class Interrupt:
+    """Of the cell that runs."""
+
+    def __init__(self):
+        self.at = self.next = time.monotonic()
+        self.is_said = self.was_compiled = False
+
+
 class Relay:
-    def __init__(self, front, back, public):
+    def __init__(self, evcxr, front, back, public):
+        self.evcxr, self.interrupt = evcxr, None
         self.public, self.key = public, front["key"].encode()
         self.context = context = zmq.Context()
         self.has_answered = False
@@ -105,18 +124,18 @@ class Relay:
             connected.connect(address(back, channel))
             return connected
 
-        self.front = {channel: bound(zmq.ROUTER, channel) for channel in ("shell", "control", "stdin", "hb")}
+        self.front = {channel: bound(zmq.ROUTER, channel) for channel in ("control", "shell", "stdin", "hb")}
         self.back = {channel: connected(zmq.DEALER, channel) for channel in ("shell", "control", "stdin")}
         self.iopub, self.shown = bound(zmq.PUB, "iopub"), connected(zmq.SUB, "iopub")
         # Cells that are to run, of which the first does; their errors; those that have shown all; and replies, which wait until they have.
         self.cells, self.failures, self.idle, self.waiting = [], {}, set(), {}
 
-    def run(self, evcxr):
+    def run(self):
         poller = zmq.Poller()
         for one in (*self.front.values(), *self.back.values(), self.shown):
             poller.register(one, zmq.POLLIN)
-        while evcxr.poll() is None:
-            ready = dict(poller.poll(500))
+        while self.evcxr.poll() is None:
+            ready = dict(poller.poll(1000 * AGAIN if self.interrupt else 500))
             for channel, one in self.front.items():
                 if one in ready:
                     self.ask(channel, one.recv_multipart())
@@ -125,6 +144,8 @@ class Relay:
             for channel, one in self.back.items():
                 if one in ready:
                     self.answer(channel, one.recv_multipart())
+            if self.interrupt and time.monotonic() >= self.interrupt.next:
+                self.end_cell(self.interrupt)
 
     def ask(self, channel, frames):
         if channel == "hb":
@@ -134,7 +155,34 @@ class Relay:
                 self.cells.append(frames)
                 if len(self.cells) > 1:
                     return
+            if channel == "control" and Message(frames, self.key).kind == "interrupt_request" and self.takes_interrupt():
+                request = Message(frames, self.key)
+                frames = request.answering(request).with_content({"status": "ok"}, "interrupt_reply")
+                self.front[channel].send_multipart(frames)
+                return
             self.back[channel].send_multipart(frames)
+
+    def takes_interrupt(self):
+        """Whether an interrupt is not for evcxr: the first one of a cell that can be ended without. Where no cell runs, it is nothing."""
+        if not self.cells:
+            return True
+        is_second = self.interrupt and time.monotonic() < self.interrupt.at + TWICE
+        self.interrupt = None if is_second or not any(at_work(self.evcxr.pid)) else Interrupt()
+        return self.interrupt is not None
+
+    def end_cell(self, interrupt):
+        """Tries to, again and again: between two steps of evcxr's there is nobody who hears."""
+        cells, compilers = at_work(self.evcxr.pid)
+        interrupt.was_compiled |= bool(compilers)
+        for process, number in [*((cell, signal.SIGINT) for cell in cells), *((compiler, signal.SIGTERM) for compiler in compilers)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+        now = time.monotonic()
+        interrupt.next = now + AGAIN
+        if now > interrupt.at + PATIENCE and not interrupt.is_said:
+            interrupt.is_said = True
+            request = Message(self.cells[0], self.key)
+            self.iopub.send_multipart(request.answering(request).with_content({"name": "stderr", "text": ENDLESS}, "stream"))
 
     def show(self, frames):
         message = Message(frames, self.key)
@@ -149,6 +197,8 @@ class Relay:
         elif message.kind == "error":  # the compiler's, whose reply does not carry it
             said = message.content
             error = {**said, "evalue": as_known(said["evalue"]), "traceback": [as_known(in_two_themes(line)) for line in said["traceback"]]}
+            if self.interrupt and self.interrupt.was_compiled:
+                error = {"ename": "Interrupted", "evalue": NOT_RUN, "traceback": [NOT_RUN]}
             self.failures.setdefault(cell, error)
             frames = message.with_content(error)
         self.iopub.send_multipart(frames)
@@ -175,6 +225,7 @@ class Relay:
         if cell not in self.idle or cell not in self.waiting:
             return
         self.idle.remove(cell)
+        self.interrupt = None
         (message, frames), failure = self.waiting.pop(cell), self.failures.pop(cell, None)
         if failure:
             frames = message.with_content({**message.content, "status": "error", **failure})
@@ -193,6 +244,38 @@ class Relay:
         like = like.answering(request)
         self.front["shell"].send_multipart(like.with_content({"status": "aborted"}))
         self.iopub.send_multipart(like.with_content({"execution_state": "idle"}, "status"))
+
+
+def at_work(launch):
+    """Of the processes below launch.sh, those that run cells and listen for interrupts, as they do from their first cell on; and compilers.
+
+    Both are below evcxr, which runs itself for cells.
+    """
+    children = {}
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            with open(f"/proc/{process}/stat") as file:
+                parent = int(file.read().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append((int(process), os.readlink(f"/proc/{process}/exe")))
+    cells, compilers = [], []
+    for evcxr, evcxrs_program in children.get(launch, []):
+        ahead = children.get(evcxr, [])
+        while ahead:
+            process, program = ahead.pop()
+            if program == evcxrs_program and is_listening(process):
+                cells.append(process)
+                continue
+            if os.path.basename(program) in COMPILERS:
+                compilers.append(process)
+            ahead += children.get(process, [])
+    return cells, compilers
+
+
+def is_listening(process):
+    with contextlib.suppress(OSError), open(f"/proc/{process}/status") as file:
+        caught = next(line.split()[1] for line in file if line.startswith("SigCgt:"))
+        return bool(int(caught, 16) >> (signal.SIGINT - 1) & 1)
+    return False
 
 
 def in_two_themes(line):
@@ -268,9 +351,9 @@ def main():
             evcxr = subprocess.Popen([launch, path])
             for end in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(end, lambda number, _: evcxr.send_signal(number))
-            relay = Relay(front, back, public)
+            relay = Relay(evcxr, front, back, public)
             try:
-                relay.run(evcxr)
+                relay.run()
             finally:
                 evcxr.terminate()
                 evcxr.wait()

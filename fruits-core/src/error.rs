@@ -24,6 +24,8 @@ pub enum Step {
     Infer,
     /// Writing bytes.
     Write,
+    /// Comparing photos.
+    Compare,
     /// Fitting or applying a PCA.
     Pca,
     /// Learning labels, or telling them.
@@ -47,6 +49,7 @@ impl Step {
             Step::Weights => "weights",
             Step::Infer => "infer",
             Step::Write => "write",
+            Step::Compare => "compare",
             Step::Pca => "pca",
             Step::Recognise => "recognise",
             Step::Draw => "draw",
@@ -86,6 +89,8 @@ pub enum ErrorKind {
     TooManyFailures,
     /// The caller's deadline passed.
     TimedOut,
+    /// The user of a notebook interrupted the cell. Its variables, and what was computed and written before, stay.
+    Interrupted,
 }
 
 /// An error: what kind, in which step, on which file or key, and why.

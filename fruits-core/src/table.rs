@@ -8,6 +8,7 @@ use ndarray::Array2;
 use polars::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::interrupt;
 use crate::store::{self, Length};
 
 /// Bytes of a table's file that are read at most.
@@ -31,7 +32,8 @@ const QUANTILES: [(&str, f64); 3] = [("25 %", 0.25), ("50 %", 0.5), ("75 %", 0.7
 /// If the file cannot be read; [`ErrorKind::Invalid`] if it is neither.
 pub async fn read_table(location: &str) -> Result<DataFrame> {
     let (folder, name) = store::split(location)?;
-    let file = store::open(folder)?.get(name, Length::AtMost(MAX_FILE)).await?;
+    let store = store::open(folder)?;
+    let file = interrupt::race(Step::Read, store.get(name, Length::AtMost(MAX_FILE))).await??;
     let invalid = |message: String| Error::new(ErrorKind::Invalid, Step::Read, location, message);
     // polars panics at types that it was built without, and at some damaged files.
     let table = tokio::task::spawn_blocking(move || read(file)).await;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use turbojpeg::{Image, PixelFormat, Subsamp};
 
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::interrupt;
 use crate::pixels::{self, Limits};
 use crate::store::{self, Length, Store};
 
@@ -77,7 +78,8 @@ pub(crate) async fn photos_of(location: &str) -> Option<Arc<dyn Store>> {
 
 /// The photo at a path below the store's root, scaled to fit into `side` x `side` pixels, as a `data:` URI.
 pub(crate) async fn thumbnail(store: &dyn Store, path: &str, side: u32) -> Result<String> {
-    webp_uri(&in_time(small(store, path, side)).await?)
+    let picture = in_time(small(store, path, side));
+    webp_uri(&interrupt::race(Step::Draw, picture).await??)
 }
 
 /// The photo at a path below the store's root, scaled to fit into `side` x `side` pixels.

@@ -8,7 +8,9 @@ use image::RgbImage;
 use image::imageops::flip_horizontal;
 use rayon::prelude::*;
 
+use crate::error::{Result, Step};
 use crate::features::Features;
+use crate::interrupt;
 use crate::thumbnail::{photos_of, small};
 
 /// Side of the pictures that are compared, in pixels.
@@ -41,18 +43,16 @@ pub(super) fn same(features: &Features) -> Vec<Vec<usize>> {
 ///
 /// Of `pairs`, pictures of 48 pixels are compared: the root of the mean squared difference of their levels (0 to 255), mirrored or not, shifted by up
 /// to two of these pixels against each other, whatever is least. Photos that cannot be read are in no group.
-pub(super) async fn near(features: &Features, pairs: &[(usize, usize)], levels: f64) -> Vec<(Vec<usize>, f64)> {
-    let pictures = pictures(features, pairs.iter().flat_map(|(a, b)| [*a, *b]).collect()).await;
+pub(super) async fn near(features: &Features, pairs: &[(usize, usize)], levels: f64) -> Result<Vec<(Vec<usize>, f64)>> {
+    let pictures = pictures(features, pairs.iter().flat_map(|(a, b)| [*a, *b]).collect()).await?;
     let difference = |pair: &(usize, usize)| at_most(levels, &pictures, pair);
-    let mut alike: Vec<(f64, (usize, usize))> = pairs
-        .par_iter()
-        .filter_map(|pair| Some((difference(pair)?, *pair)))
-        .collect();
+    let mut alike: Vec<(f64, (usize, usize))> = compared(pairs, |pair| Some((difference(pair)?, *pair)))?;
     alike.sort_by(|(x, a), (y, b)| x.total_cmp(y).then(a.cmp(b)));
     // The most alike first; two groups become one only if all of them are alike.
     let mut groups: Vec<(Vec<usize>, f64)> = Vec::new();
     let mut of: HashMap<usize, usize> = HashMap::new();
     for (_, (a, b)) in alike {
+        interrupt::check(Step::Compare)?;
         let [a, b] = [a, b].map(|row| {
             *of.entry(row).or_insert_with(|| {
                 groups.push((vec![row], 0.0));
@@ -77,16 +77,28 @@ pub(super) async fn near(features: &Features, pairs: &[(usize, usize)], levels: 
     groups.retain(|(rows, _)| rows.len() > 1);
     groups.iter_mut().for_each(|(rows, _)| rows.sort_unstable());
     groups.sort_by(|(a, _), (b, _)| a.cmp(b));
-    groups
+    Ok(groups)
 }
 
 /// Of pairs of rows, those whose pictures are nearly the same, as [`near`] compares them, or whose features are the same.
-pub(super) async fn alike(features: &Features, pairs: &[(usize, usize)], levels: f64) -> Vec<(usize, usize)> {
-    let pictures = pictures(features, pairs.iter().flat_map(|(a, b)| [*a, *b]).collect()).await;
+pub(super) async fn alike(features: &Features, pairs: &[(usize, usize)], levels: f64) -> Result<Vec<(usize, usize)>> {
+    let pictures = pictures(features, pairs.iter().flat_map(|(a, b)| [*a, *b]).collect()).await?;
     let matrix = features.matrix();
     let is_alike =
-        |pair: &&(usize, usize)| matrix.row(pair.0) == matrix.row(pair.1) || at_most(levels, &pictures, pair).is_some();
-    pairs.par_iter().filter(is_alike).copied().collect()
+        |pair: &(usize, usize)| matrix.row(pair.0) == matrix.row(pair.1) || at_most(levels, &pictures, pair).is_some();
+    compared(pairs, |pair| is_alike(pair).then_some(*pair))
+}
+
+/// What there is to say of pairs, in their order.
+fn compared<T: Send>(
+    pairs: &[(usize, usize)],
+    compare: impl Fn(&(usize, usize)) -> Option<T> + Sync,
+) -> Result<Vec<T>> {
+    let each = pairs.par_iter().map(|pair| {
+        interrupt::check(Step::Compare)?;
+        Ok(compare(pair))
+    });
+    each.filter_map(Result::transpose).collect()
 }
 
 /// By how much two rows' pictures differ, if both could be read and it is not too much.
@@ -101,32 +113,34 @@ pub(super) async fn between(
     others: &Features,
     pairs: &[(usize, usize)],
     levels: f64,
-) -> Vec<(usize, usize, f64)> {
+) -> Result<Vec<(usize, usize, f64)>> {
     let (a, b) = (features.matrix(), others.matrix());
     let (same, pairs): (Vec<_>, Vec<_>) = pairs.iter().partition(|(x, y)| a.row(*x) == b.row(*y));
-    let a = pictures(features, pairs.iter().map(|(x, _)| *x).collect()).await;
-    let b = pictures(others, pairs.iter().map(|(_, y)| *y).collect()).await;
+    let a = pictures(features, pairs.iter().map(|(x, _)| *x).collect()).await?;
+    let b = pictures(others, pairs.iter().map(|(_, y)| *y).collect()).await?;
     let compare = |(x, y): &(usize, usize)| Some((*x, *y, difference(a.get(x)?, b.get(y)?, levels)?));
-    let alike = pairs.par_iter().filter_map(compare);
     let same = same.into_iter().map(|(x, y)| (x, y, 0.0));
-    let mut found: Vec<(usize, usize, f64)> = same.chain(alike.collect::<Vec<_>>()).collect();
+    let mut found: Vec<(usize, usize, f64)> = same.chain(compared(&pairs, compare)?).collect();
     found.sort_by(|(x, _, a), (y, _, b)| x.cmp(y).then(a.total_cmp(b)));
-    found
+    Ok(found)
 }
 
 /// The pictures of some rows, but for photos that cannot be read.
-async fn pictures(features: &Features, mut rows: Vec<usize>) -> HashMap<usize, RgbImage> {
+async fn pictures(features: &Features, mut rows: Vec<usize>) -> Result<HashMap<usize, RgbImage>> {
     rows.sort_unstable();
     rows.dedup();
-    let Some(store) = photos_of(&features.manifest().source).await else {
-        return HashMap::new();
+    let read = async {
+        let Some(store) = photos_of(&features.manifest().source).await else {
+            return HashMap::new();
+        };
+        let paths = features.path_column();
+        let read = stream::iter(rows).map(async |row| Some((row, small(&*store, paths[row], SIDE).await.ok()?)));
+        read.buffer_unordered(READ_AHEAD)
+            .filter_map(std::future::ready)
+            .collect()
+            .await
     };
-    let paths = features.path_column();
-    let read = stream::iter(rows).map(async |row| Some((row, small(&*store, paths[row], SIDE).await.ok()?)));
-    read.buffer_unordered(READ_AHEAD)
-        .filter_map(std::future::ready)
-        .collect()
-        .await
+    interrupt::race(Step::Read, read).await
 }
 
 /// The least difference of two pictures, mirrored or not, over all shifts: the root mean square of levels. Nothing if it is more than `most`, or

@@ -145,7 +145,7 @@ impl Groups {
     /// [`ErrorKind::Invalid`] if a feature is not a finite number.
     pub async fn found(features: &Features, thresholds: Thresholds) -> Result<Self> {
         let near = search::others(features.matrix().view(), CHAIN_CANDIDATES, Metric::Cosine, |_, _| true);
-        let near = near.map_err(|row| not_finite(features, row))?;
+        let near = near.map_err(|stop| stop.because(|row| not_finite(features, row)))?;
         let of_row = |(row, near): (usize, &'_ Vec<search::Near>)| {
             let alike = near.iter().filter(|near| near.score >= thresholds.similarity);
             alike
@@ -163,7 +163,7 @@ impl Groups {
             }
             row
         }
-        for (a, b) in duplicates::alike(features, &pairs, thresholds.levels).await {
+        for (a, b) in duplicates::alike(features, &pairs, thresholds.levels).await? {
             let (a, b) = (find(&first, a), find(&first, b));
             first[a.max(b)] = a.min(b);
         }

@@ -129,7 +129,7 @@ impl Features {
     /// # Errors
     /// As [`issues`](Self::issues).
     pub async fn issues_with(&self, groups: &Groups, thresholds: Thresholds) -> Result<Issues> {
-        let around = Surroundings::new(self, groups).map_err(|row| not_finite(self, row))?;
+        let around = Surroundings::new(self, groups).map_err(|stop| stop.because(|row| not_finite(self, row)))?;
         let paths = self.path_column();
         let path = |row: &usize| paths[*row].to_owned();
         let mut issues: Vec<Issue> = Vec::new();
@@ -156,7 +156,7 @@ impl Features {
         let is_same = |a: &usize, b: &usize| of_same.get(a).is_some_and(|group| of_same.get(b) == Some(group));
         let mut pairs = around.pairs(thresholds.similarity);
         pairs.retain(|(a, b)| !is_same(a, b));
-        for (rows, levels) in duplicates::near(self, &pairs, thresholds.levels).await {
+        for (rows, levels) in duplicates::near(self, &pairs, thresholds.levels).await? {
             alike(IssueKind::NearDuplicate, rows, levels);
         }
         let photos = around.photos();
@@ -201,7 +201,7 @@ impl Issues {
     pub async fn against(mut self, others: &Features) -> Result<Self> {
         let near = others.search(&self.features, LEAK_CANDIDATES)?;
         let pairs: Vec<(usize, usize)> = near.pairs(self.thresholds.similarity);
-        let found = duplicates::between(&self.features, others, &pairs, self.thresholds.levels).await;
+        let found = duplicates::between(&self.features, others, &pairs, self.thresholds.levels).await?;
         let paths = others.path_column();
         for same in found.chunk_by(|(a, ..), (b, ..)| a == b) {
             self.issues.push(Issue {

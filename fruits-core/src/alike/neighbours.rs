@@ -8,6 +8,7 @@ use polars::prelude::{Column, DataFrame, IdxCa};
 use super::search::{self, Metric, Near, Nearest, Rows};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::{self, Features, Manifest};
+use crate::interrupt;
 use crate::store;
 
 /// The nearest photos of each of some photos, exact, the nearest first; of equally near ones, in the order of the rows.
@@ -49,7 +50,8 @@ impl Features {
         metric: Metric,
         may: impl Fn(usize, usize) -> bool + Sync,
     ) -> Result<Neighbours> {
-        let nearest = search::others(self.matrix().view(), k, metric, may).map_err(|row| not_finite(self, row))?;
+        let nearest = search::others(self.matrix().view(), k, metric, may)
+            .map_err(|stop| stop.because(|row| not_finite(self, row)))?;
         Ok(Neighbours {
             queries: self.clone(),
             found: self.clone(),
@@ -79,7 +81,7 @@ impl Features {
         let wanted = Rows::new(queries.matrix().view(), 0, &terms);
         nearest
             .meet(&wanted, self.matrix().view(), 0)
-            .map_err(|row| not_finite(self, row))?;
+            .map_err(|stop| stop.because(|row| not_finite(self, row)))?;
         Ok(Neighbours {
             queries: queries.clone(),
             found: self.clone(),
@@ -106,6 +108,10 @@ impl Neighbours {
     /// # Errors
     /// As [`Features::read`] and [`Features::search`].
     pub async fn in_output(location: &str, queries: &Features, k: usize) -> Result<Self> {
+        interrupt::race(Step::Read, Self::of_parts(location, queries, k)).await?
+    }
+
+    async fn of_parts(location: &str, queries: &Features, k: usize) -> Result<Self> {
         let (store, metric) = (store::open(location)?, Metric::Cosine);
         let manifest = features::manifest(&*store).await?;
         let width = manifest.model.features;
@@ -118,10 +124,13 @@ impl Neighbours {
         let mut first = 0;
         for part in &manifest.parts {
             let matrix = features::read_part(&*store, part, width).await?;
-            nearest.meet(&wanted, matrix.view(), first).map_err(|row| {
+            let not_finite = |row| {
                 let message = format!("row {row} has a feature that is not a finite number");
                 Error::new(ErrorKind::Invalid, Step::Input, store.uri(&part.file), message)
-            })?;
+            };
+            nearest
+                .meet(&wanted, matrix.view(), first)
+                .map_err(|stop| stop.because(not_finite))?;
             first += part.rows;
         }
         let mut nearest = nearest.of_one_kind();

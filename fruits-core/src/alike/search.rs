@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use super::exact::{distance, dot, square};
 use super::product::{self, Memory, Pass};
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::interrupt;
 
 /// Rows of a block: as many as are multiplied with many queries while they are in the caches that all cores share; for a few queries, as many
 /// as stay in a core's own.
@@ -57,7 +58,7 @@ pub fn nearest(queries: ArrayView2<f32>, rows: ArrayView2<f32>, k: usize, metric
     let nearest = Nearest::new(metric, queries.nrows(), [k]);
     nearest
         .meet(&Rows::new(queries.view(), 0, &terms), rows.view(), 0)
-        .map_err(|row| not_finite("rows", row))?;
+        .map_err(|stop| stop.because(|row| not_finite("rows", row)))?;
     Ok(nearest.of_one_kind())
 }
 
@@ -70,20 +71,50 @@ pub fn nearest_others(matrix: ArrayView2<f32>, k: usize, metric: Metric) -> Resu
         return Err(invalid("rows", "no columns".to_owned()));
     }
     let matrix = matrix.as_standard_layout();
-    others(matrix.view(), k, metric, |_, _| true).map_err(|row| not_finite("rows", row))
+    others(matrix.view(), k, metric, |_, _| true).map_err(|stop| stop.because(|row| not_finite("rows", row)))
 }
 
-/// Of each row of a matrix, the nearest others that may be. Fails with the number of a row that has a number that is not finite.
+/// Of each row of a matrix, the nearest others that may be.
 pub(super) fn others(
     matrix: ArrayView2<f32>,
     k: usize,
     metric: Metric,
     may: impl Fn(usize, usize) -> bool + Sync,
-) -> std::result::Result<Vec<Vec<Near>>, usize> {
+) -> Result<Vec<Vec<Near>>, Stop> {
     let terms = metric.terms(matrix)?;
     let nearest = Nearest::new(metric, matrix.nrows(), [k]);
-    nearest.meet_each_other(&Rows::new(matrix.view(), 0, &terms), |i, j| may(i, j).then_some(0));
+    nearest.meet_each_other(&Rows::new(matrix.view(), 0, &terms), |i, j| may(i, j).then_some(0))?;
     Ok(nearest.of_one_kind())
+}
+
+/// Why a search has not come to its end.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The row of this number has a number that is not finite.
+    NotFinite(usize),
+    Failed(Error),
+}
+
+impl Stop {
+    /// As an error, with what to say of a row that has a number that is not finite.
+    pub fn because(self, not_finite: impl FnOnce(usize) -> Error) -> Error {
+        match self {
+            Stop::NotFinite(row) => not_finite(row),
+            Stop::Failed(error) => error,
+        }
+    }
+}
+
+impl From<usize> for Stop {
+    fn from(row: usize) -> Self {
+        Stop::NotFinite(row)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Failed(error)
+    }
 }
 
 fn invalid(name: &str, message: String) -> Error {
@@ -181,7 +212,7 @@ pub(super) struct Term {
 
 impl Metric {
     /// The terms of rows; nothing if a number of a row is not finite, but its number.
-    pub(super) fn terms(self, matrix: ArrayView2<f32>) -> std::result::Result<Vec<Term>, usize> {
+    pub(super) fn terms(self, matrix: ArrayView2<f32>) -> Result<Vec<Term>, usize> {
         let rows = slice(matrix).par_chunks_exact(matrix.ncols());
         rows.enumerate()
             .map(|(row, numbers)| self.term(numbers).ok_or(row))
@@ -361,14 +392,15 @@ impl<const R: usize> Nearest<R> {
 
     /// Compares rows with each other, each pair once. `kind` says of two rows, by their numbers, of what kind of neighbours they are, if of
     /// any; the same for both orders.
-    pub fn meet_each_other(&self, rows: &Rows, kind: impl Fn(usize, usize) -> Option<usize> + Sync) {
+    pub fn meet_each_other(&self, rows: &Rows, kind: impl Fn(usize, usize) -> Option<usize> + Sync) -> Result<()> {
         let pass = Pass::for_queries(rows.len());
         let slack = self.metric.slack(pass, rows.width, rows.largest());
         let blocks = rows.blocks();
         let of_blocks: Vec<(usize, usize)> = (0..blocks.len()).flat_map(|b| (0..=b).map(move |a| (a, b))).collect();
         of_blocks
             .into_par_iter()
-            .for_each_init(Memory::default, |memory, (a, b)| {
+            .try_for_each_init(Memory::default, |memory, (a, b)| {
+                interrupt::check(Step::Compare)?;
                 let (of_a, of_b) = (&blocks[a], &blocks[b]);
                 let mut first = self.begin(a, slack);
                 // Of one block, all is met by its queries.
@@ -404,7 +436,8 @@ impl<const R: usize> Nearest<R> {
                 if let Some(second) = second {
                     self.end(b, second.finish(of_b, of_a));
                 }
-            });
+                Ok(())
+            })
     }
 
     /// Room for what the queries of a block are about to meet.
@@ -446,10 +479,9 @@ impl Nearest<1> {
         self.finish().into_iter().map(|[nearest]| nearest).collect()
     }
 
-    /// Compares queries with rows that lie one behind the other, of which the first has this number. Rows are read once.
-    ///
-    /// Fails with the number of a row, in the matrix, that has a number that is not finite.
-    pub fn meet(&self, queries: &Rows, matrix: ArrayView2<f32>, first: usize) -> std::result::Result<(), usize> {
+    /// Compares queries with rows that lie one behind the other, of which the first has this number. Rows are read once. One that is not finite
+    /// is told by its number in the matrix.
+    pub fn meet(&self, queries: &Rows, matrix: ArrayView2<f32>, first: usize) -> Result<(), Stop> {
         let of_queries = queries.blocks();
         let largest = queries.largest();
         let pass = Pass::for_queries(queries.len());
@@ -462,10 +494,11 @@ impl Nearest<1> {
                 let terms = slice(matrix).chunks_exact(matrix.ncols()).zip(rows.start..);
                 let terms: Vec<Term> = terms
                     .map(|(numbers, row)| self.metric.term(numbers).ok_or(row))
-                    .collect::<std::result::Result<_, usize>>()?;
+                    .collect::<Result<_, usize>>()?;
                 let rows = Rows::new(matrix, first + rows.start, &terms);
                 let slack = self.metric.slack(pass, rows.width, rows.largest().max(largest));
                 for (block, queries) in of_queries.iter().enumerate() {
+                    interrupt::check(Step::Compare)?;
                     let mut met = self.begin(block, slack);
                     pairs(pass, queries, &rows, memory, |query, from, scores| {
                         if all_below(scores, met.limits[query]) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::groups::Groups;
-use super::search::{Metric, Near, Nearest, Rows};
+use super::search::{Metric, Near, Nearest, Rows, Stop};
 use crate::features::Features;
 
 /// Nearest photos of a label that speak for it.
@@ -39,8 +39,7 @@ pub(super) struct Finding {
 }
 
 impl<'a> Surroundings<'a> {
-    /// Fails with the number of a row that has a feature that is not finite.
-    pub fn new(features: &'a Features, groups: &'a Groups) -> Result<Self, usize> {
+    pub fn new(features: &'a Features, groups: &'a Groups) -> Result<Self, Stop> {
         let labels = features.label_column();
         let matrix = features.matrix().view();
         let terms = Metric::Cosine.terms(matrix)?;
@@ -51,7 +50,7 @@ impl<'a> Surroundings<'a> {
                 (true, false) => SAME_LABEL,
                 (false, _) => OTHER_LABEL,
             })
-        });
+        })?;
         Ok(Surroundings {
             features,
             groups,

@@ -1,7 +1,7 @@
 use ndarray::Array2;
 use proptest::prelude::*;
 
-use super::search::others;
+use super::search::{Stop, others};
 use super::*;
 use crate::features::tests::features;
 
@@ -93,7 +93,8 @@ fn small_large_and_equal_numbers() {
 
     let mut broken = random(10, 4, 3);
     broken[[6, 2]] = f32::NAN;
-    assert_eq!(others(broken.view(), 2, Metric::Cosine, |_, _| true).unwrap_err(), 6);
+    let refused = others(broken.view(), 2, Metric::Cosine, |_, _| true);
+    assert!(matches!(refused, Err(Stop::NotFinite(6))));
 }
 
 proptest! {

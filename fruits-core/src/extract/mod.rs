@@ -23,6 +23,7 @@ use crate::extractor::FeatureExtractor;
 use crate::features::{self, Earlier, Features, FeaturesWriter, Manifest, ROWS_PER_PART, Timings};
 use crate::folder::{self, Census, ImageFolder, Photo, Survey};
 use crate::holds::{self, Wanted};
+use crate::interrupt;
 use crate::output::{self, IfExists};
 use crate::pixels::Limits;
 use crate::store::{self, Store};
@@ -312,7 +313,7 @@ impl Extraction {
 
     /// Makes sure that there is a photo, before an output is taken from another run.
     async fn look(&mut self) -> Result<()> {
-        match self.photos.next().await {
+        match interrupt::race(Step::List, self.photos.next()).await? {
             Some(Err(error)) if store::is_about_all(&*self.store, &error) => {
                 Err(holds::explain(&*self.store, Wanted::Photos, error).await)
             }

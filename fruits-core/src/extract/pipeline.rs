@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Failure, Result, Step, printable};
 use crate::extractor::FeatureExtractor;
 use crate::features::{self, Timings};
 use crate::folder::Photo;
+use crate::interrupt;
 use crate::pixels::{Limits, Preprocessor};
 use crate::spare::Spare;
 use crate::store::{self, Length, Store};
@@ -103,7 +104,7 @@ impl Pipeline {
     }
 
     /// Hands the rows of all photos to `consume`, batch by batch. An error that is not one photo's ends it, behind the rows of the
-    /// photos before.
+    /// photos before. So does an interrupt, between two batches: `consume` comes to its end.
     pub async fn run(
         self: &Arc<Self>,
         photos: impl Stream<Item = Result<Listed>>,
@@ -146,7 +147,7 @@ impl Pipeline {
                 .buffered(self.threads + 1)
                 .map(|batch| batch.unwrap_or_else(|panic| Err(panicked(Step::Infer, panic))));
             let mut inferred = std::pin::pin!(inferred);
-            while let Some(batch) = inferred.next().await {
+            while let Some(batch) = interrupt::race(Step::Infer, inferred.next()).await? {
                 consume(batch?).await?;
             }
             Ok(())

@@ -10,6 +10,7 @@ use polars::prelude::{Column, DataFrame};
 
 use super::Features;
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::interrupt;
 use crate::pca::Pca;
 
 /// Components that densities are taken along.
@@ -20,7 +21,7 @@ const RUNS: usize = 3;
 impl Features {
     /// k-means: the photos in so many clusters at most, as the table `path`, `label`, `cluster` (from 0) and `distance` (Euclidean, to the
     /// cluster's mean). linfa's, with centres chosen by k-means++ and a fixed seed, so the same photos give the same clusters; the best of
-    /// three attempts. Photos with the same features are in one cluster. It cannot be stopped, and its time grows with the square of `clusters`.
+    /// three attempts. Photos with the same features are in one cluster. Its time grows with the square of `clusters`.
     ///
     /// ```no_run
     /// # use fruits_core::Features;
@@ -46,8 +47,13 @@ impl Features {
         if self.matrix().ncols() == 0 || !(4.0 * squares * self.len() as f32).is_finite() {
             return Err(invalid("a feature is not a finite number, or too large".to_owned()));
         }
-        let data = DatasetBase::from(self.matrix().view());
-        let fitted = KMeans::params(clusters).n_runs(RUNS).fit(&data);
+        // linfa's loop cannot be left.
+        let features = self.clone();
+        let fit = move || {
+            let data = DatasetBase::from(features.matrix().view());
+            KMeans::params(clusters).n_runs(RUNS).fit(&data)
+        };
+        let fitted = interrupt::apart(Step::Compare, fit)?;
         let fitted = fitted.map_err(|error| Error::from_source(Step::Input, "k-means", error))?;
         let found = fitted.predict(self.matrix());
         let distance = |(row, cluster): (usize, &usize)| {
@@ -95,7 +101,8 @@ impl Features {
         let along = pca.project_features(self)?;
         let along: Vec<Vec<f64>> = along.outer_iter().map(|row| row.to_vec()).collect();
         let params = HdbscanHyperParams::builder().min_cluster_size(min_photos).build();
-        let found = Hdbscan::new(&along, params).cluster();
+        // Nor can this one's.
+        let found = interrupt::apart(Step::Compare, move || Hdbscan::new(&along, params).cluster())?;
         let found = found.map_err(|error| invalid(error.to_string()))?;
         // The crate's numbers differ from run to run: here they are in the order of the photos.
         let mut numbers: HashMap<i32, u32> = HashMap::new();

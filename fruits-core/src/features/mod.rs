@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Failure, Result, Step};
 use crate::extractor::Model;
 use crate::folder::{self, Survey};
 use crate::holds::{self, Wanted};
+use crate::interrupt;
 use crate::output::{self, Finished, IfExists};
 use crate::store::{self, Store};
 use crate::table;
@@ -127,13 +128,16 @@ impl Features {
     /// [`ErrorKind::NotFound`] if there is no such folder, or no manifest in it; [`ErrorKind::Invalid`] if whatever wrote it did
     /// not finish, or a file is damaged.
     pub async fn read(location: &str) -> Result<Self> {
-        let store = store::open(location)?;
-        let finished = open(&*store).await?;
-        let failures = read_failures(&*store, &finished).await?;
+        interrupt::race(Step::Read, Self::read_from(&*store::open(location)?)).await?
+    }
+
+    async fn read_from(store: &dyn Store) -> Result<Self> {
+        let finished = open(store).await?;
+        let failures = read_failures(store, &finished).await?;
         let manifest = finished.about;
         let mut table = rows(&[], &[], &Array2::zeros((0, manifest.model.features)))?;
         for part in &manifest.parts {
-            let part_table = parts::read(&*store, part).await?;
+            let part_table = parts::read(store, part).await?;
             table
                 .vstack_mut(&part_table)
                 .map_err(|error| Error::from_source(Step::Read, store.uri(&part.file), error))?;
@@ -168,7 +172,8 @@ impl Features {
     pub async fn write_with(&self, location: &str, if_exists: IfExists) -> Result<()> {
         let mut writer = FeaturesWriter::begin(store::open(location)?, if_exists).await?;
         for first in (0..self.len()).step_by(ROWS_PER_PART) {
-            let pushed = writer.push(self.table.slice(first as i64, ROWS_PER_PART)).await;
+            let push = writer.push(self.table.slice(first as i64, ROWS_PER_PART));
+            let pushed = interrupt::race(Step::Write, push).await.flatten();
             writer.run().or_release(pushed).await?;
         }
         writer.finish(&self.failures, self.manifest.clone()).await?;

@@ -14,6 +14,7 @@ use super::{Earlier, Manifest, Part};
 use crate::error::{Error, ErrorKind, Failure, Result, Step};
 use crate::extractor::Model;
 use crate::folder::Photo;
+use crate::interrupt;
 use crate::output::{self, File, IfExists, Kind, Run};
 use crate::store::{self, Length, Store};
 use crate::table;
@@ -75,8 +76,11 @@ impl FeaturesWriter {
 
     /// Begins, and finds what earlier runs left of the photos of this source, finished or not.
     pub(crate) async fn resume(store: Arc<dyn Store>, source: &str, model: &Model) -> Result<(Self, Earlier)> {
-        let keys = output::keys(&*store, |_| true).await?;
-        let earlier = Earlier::find(store.clone(), &keys, source, model).await?;
+        let find = async {
+            let keys = output::keys(&*store, |_| true).await?;
+            Earlier::find(store.clone(), &keys, source, model).await
+        };
+        let earlier = interrupt::race(Step::Read, find).await??;
         Ok((Self::begin(store, IfExists::Replace).await?, earlier))
     }
 

@@ -10,6 +10,7 @@ use super::explorer::{Exploration, Explorer};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 use crate::folder::spread;
+use crate::interrupt;
 use crate::pca::product;
 
 /// With fewer, linfa decomposes a matrix that is not symmetric as if it were.
@@ -49,8 +50,9 @@ impl Exploration {
         }
         let photos: Vec<usize> = some.iter().map(|&photo| self.shown()[photo]).collect();
         let rows = self.features().matrix().select(Axis(0), &photos).mapv(f64::from);
-        let embedding = tokio::task::spawn_blocking(move || embed(&rows))
-            .await
+        let embedding = tokio::task::spawn_blocking(move || embed(&rows));
+        let embedding = interrupt::race(Step::Draw, embedding)
+            .await?
             .ok() // linfa panics when it finds no eigenvalues
             .flatten()
             .ok_or_else(|| invalid("the photos are too much the same"))?;

@@ -6,8 +6,9 @@ mod labels;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Result, Step};
 use crate::holds::{self, Wanted};
+use crate::interrupt;
 use crate::store::{self, Entry, Store};
 pub(crate) use census::Census;
 pub use census::{LeftOut, Survey};
@@ -117,15 +118,19 @@ impl ImageFolder {
         let census = Arc::new(Census::new(store.uri(""), endings)?);
         let (mut photos, mut failures) = (Vec::new(), Vec::new());
         let mut listing = self::photos(&store, &census);
-        while let Some(photo) = listing.next().await {
-            match photo {
-                Ok(photo) => photos.push(photo),
-                Err(error) if store::is_about_all(&*store, &error) => {
-                    return Err(holds::explain(&*store, Wanted::Photos, error).await);
+        let list = async {
+            while let Some(photo) = listing.next().await {
+                match photo {
+                    Ok(photo) => photos.push(photo),
+                    Err(error) if store::is_about_all(&*store, &error) => {
+                        return Err(holds::explain(&*store, Wanted::Photos, error).await);
+                    }
+                    Err(error) => failures.push(Failure::new(error.subject(), &error)),
                 }
-                Err(error) => failures.push(Failure::new(error.subject(), &error)),
             }
-        }
+            Ok(())
+        };
+        interrupt::race(Step::List, list).await??;
         if photos.is_empty() && failures.is_empty() {
             return Err(holds::explain(&*store, Wanted::Photos, census.no_photo()).await);
         }

@@ -4,6 +4,8 @@ use rayon::prelude::*;
 
 use super::Point;
 use super::tree::Tree;
+use crate::error::{Result, Step};
+use crate::interrupt;
 
 /// Steps in which neighbours are pulled harder, so that they find each other, and steps after that. Half of scikit-learn's and openTSNE's: from a
 /// PCA, the rest of theirs changed the trustworthiness of fruits91's map by 4e-5.
@@ -79,11 +81,12 @@ impl Graph {
 }
 
 /// Where the photos come to lie.
-pub(super) fn descend(graph: &Graph, mut points: Vec<Point>) -> Vec<Point> {
+pub(super) fn descend(graph: &Graph, mut points: Vec<Point>) -> Result<Vec<Point>> {
     let n = points.len();
     let mut moving = vec![([0.0_f32; 2], [1.0_f32; 2]); n];
     let mut tree = Tree::default();
     for step in 0..STEPS.iter().sum() {
+        interrupt::check(Step::Draw)?;
         let exaggeration = if step < STEPS[0] { EXAGGERATION } else { 1.0 };
         if step == STEPS[0] {
             moving.fill(([0.0; 2], [1.0; 2]));
@@ -121,7 +124,7 @@ pub(super) fn descend(graph: &Graph, mut points: Vec<Point>) -> Vec<Point> {
             *point = [point[0] - middle[0], point[1] - middle[1]];
         }
     }
-    points
+    Ok(points)
 }
 
 #[cfg(test)]

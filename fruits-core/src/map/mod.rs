@@ -30,6 +30,7 @@ use crate::alike::{Metric, nearest_others};
 use crate::error::{Error, ErrorKind, Result, Step, counted};
 use crate::features::Features;
 use crate::folder::spread;
+use crate::interrupt;
 use crate::pca::Pca;
 use layout::Graph;
 use quality::Quality;
@@ -83,8 +84,8 @@ impl Features {
         let count = count(self.len());
         let neighbours = self.neighbours(count)?;
         let near: Vec<Vec<usize>> = (0..self.len()).map(|row| neighbours.of(row)).collect();
-        let points = layout::descend(&Graph::new(&near), start(self.matrix().view())?);
-        let quality = Quality::of(self.matrix().view(), &points, count);
+        let points = layout::descend(&Graph::new(&near), start(self.matrix().view())?)?;
+        let quality = Quality::of(self.matrix().view(), &points, count)?;
         Ok(Map {
             features: self.clone(),
             points: points.into(),
@@ -113,7 +114,7 @@ pub fn points(rows: ArrayView2<f32>) -> Result<Array2<f64>> {
         .iter()
         .map(|near| near.iter().map(|near| near.row).collect())
         .collect();
-    Ok(array(&layout::descend(&Graph::new(&near), start(rows)?)))
+    Ok(array(&layout::descend(&Graph::new(&near), start(rows)?)?))
 }
 
 fn are_enough(photos: usize) -> Result<()> {
@@ -141,6 +142,7 @@ fn start(matrix: ArrayView2<f32>) -> Result<Vec<Point>> {
     let pca = Pca::params().components(2).fit(&DatasetBase::from(some))?;
     let mut along = Array2::zeros((0, pca.components().nrows()));
     for rows in matrix.axis_chunks_iter(Axis(0), ROWS) {
+        interrupt::check(Step::Draw)?;
         let rows = pca.project(rows.mapv(f64::from).view())?;
         along
             .append(Axis(0), rows.view())

@@ -4,7 +4,9 @@ use ndarray::{ArrayView2, Axis, s};
 use rayon::prelude::*;
 
 use super::Point;
+use crate::error::{Result, Step};
 use crate::folder::spread;
+use crate::interrupt;
 
 /// Photos that are looked at.
 const PHOTOS: usize = 300;
@@ -20,11 +22,12 @@ pub(super) struct Quality {
 
 impl Quality {
     /// Of a map of these rows, for so many neighbours: by how many ranks neighbours in the one are too far in the other.
-    pub fn of(matrix: ArrayView2<f32>, points: &[Point], k: usize) -> Self {
+    pub fn of(matrix: ArrayView2<f32>, points: &[Point], k: usize) -> Result<Self> {
         let n = matrix.nrows();
         let lengths = matrix.map_axis(Axis(1), |row| row.dot(&row).sqrt().max(f32::MIN_POSITIVE));
         let photos = spread(n, PHOTOS);
         let of_some = |photos: &[usize]| {
+            interrupt::check(Step::Draw)?;
             let mut cosines = matrix.select(Axis(0), photos).dot(&matrix.t());
             cosines /= &lengths;
             let of_photo = |(at, photo): (usize, &usize)| {
@@ -35,16 +38,16 @@ impl Quality {
                 (far[*photo], far_on_map[*photo]) = (f32::INFINITY, f32::INFINITY);
                 [too_far(&far, &far_on_map, k), too_far(&far_on_map, &far, k)]
             };
-            photos.iter().enumerate().map(of_photo).collect::<Vec<_>>()
+            Ok(photos.iter().enumerate().map(of_photo).collect())
         };
-        let sums: Vec<[usize; 2]> = photos.par_chunks(AT_ONCE).flat_map_iter(of_some).collect();
+        let sums: Vec<Vec<[usize; 2]>> = photos.par_chunks(AT_ONCE).map(of_some).collect::<Result<_>>()?;
         let most = (photos.len() * k * (2 * n - 3 * k - 1)) as f64 / 2.0;
         let [trustworthiness, continuity] =
-            [0, 1].map(|which| 1.0 - sums.iter().map(|sums| sums[which]).sum::<usize>() as f64 / most);
-        Quality {
+            [0, 1].map(|which| 1.0 - sums.iter().flatten().map(|sums| sums[which]).sum::<usize>() as f64 / most);
+        Ok(Quality {
             trustworthiness,
             continuity,
-        }
+        })
     }
 }
 
@@ -71,11 +74,11 @@ mod tests {
             |(row, axis)| if axis == 0 { angle(row).cos() } else { angle(row).sin() },
         );
         let points: Vec<Point> = (0..60).map(|row| [angle(row), 0.0]).collect();
-        let same = Quality::of(rows.view(), &points, 5);
+        let same = Quality::of(rows.view(), &points, 5).unwrap();
         assert!(same.trustworthiness > 0.995 && same.continuity > 0.995, "{same:?}");
         let mut mixed = points;
         fastrand::Rng::with_seed(1).shuffle(&mut mixed);
-        let mixed = Quality::of(rows.view(), &mixed, 5);
+        let mixed = Quality::of(rows.view(), &mixed, 5).unwrap();
         assert!(mixed.trustworthiness < 0.7 && mixed.continuity < 0.7, "{mixed:?}");
     }
 

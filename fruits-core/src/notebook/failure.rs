@@ -7,7 +7,7 @@ use std::sync::Once;
 
 use serde_json::json;
 
-use crate::log;
+use crate::{interrupt, log};
 
 /// The type that the relay knows.
 const TYPE: &str = "application/x-fruits-error+json";
@@ -22,11 +22,12 @@ pub fn cell_failed(error: &str) {
     emit("Error", error, Some(Location::caller()));
 }
 
-/// What comes before a cell's own code. In a process that has just begun, it has panics said as what they say and in which line, without what
-/// Rust was doing; and what happens told, if `RUST_LOG` asks for it. The compiler's stand-in puts this call into every cell, since an
-/// interrupt ends the process.
+/// What comes before a cell's own code: from now on, interrupts are for this cell. In a process that has just begun, it has panics said as what
+/// they say and in which line, without what Rust was doing; and what happens told, if `RUST_LOG` asks for it. The compiler's stand-in puts this
+/// call into every cell, since a second interrupt ends the process.
 pub fn begin_cell() {
     static BEGUN: Once = Once::new();
+    interrupt::begin_cell();
     BEGUN.call_once(|| {
         log::show(0);
         std::panic::set_hook(Box::new(say_panic));
@@ -43,6 +44,8 @@ fn say_panic(panic: &PanicHookInfo) {
 }
 
 fn emit(kind: &str, message: &str, place: Option<&Location>) {
+    // Whatever it ended with, it was to end.
+    let kind = if interrupt::is_requested() { "Interrupted" } else { kind };
     let line = place.and_then(line_of_cell).unwrap_or_default();
     let failure = json!({ "kind": kind, "message": message, "line": line });
     // The text is for who speaks to evcxr without the relay.

@@ -10,6 +10,7 @@ use tracing::info;
 
 use super::{File, Finished, IfExists, Kind, MANIFEST, Name, OWNER, RUNS, SUCCESS, keys, optional, refusal};
 use crate::error::{Error, ErrorKind, Result, Step, printable};
+use crate::interrupt;
 use crate::store::Store;
 
 /// How the name of a file begins with which a store is tried.
@@ -73,7 +74,7 @@ impl Run {
 
     /// Takes the folder.
     pub async fn begin(store: Arc<dyn Store>, kind: &'static Kind, if_exists: IfExists) -> Result<Self> {
-        let owner = Self::look_before(&*store, kind, if_exists).await?;
+        let owner = interrupt::race(Step::Write, Self::look_before(&*store, kind, if_exists)).await??;
         let mut run = Self::join(store, kind, format!("{:016x}", fastrand::u64(..)));
         let taken = run.take(owner, if_exists).await;
         run.or_release(taken).await?;

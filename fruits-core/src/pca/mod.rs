@@ -16,6 +16,7 @@ use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
+use crate::interrupt;
 pub use moments::Moments;
 
 impl From<linfa::error::Error> for Error {
@@ -106,7 +107,7 @@ impl PcaValidParams {
             return Err(invalid("a feature is not finite"));
         }
         if n >= d || n < 2 {
-            return self.fit_moments(&Moments::of(rows.view()));
+            return self.fit_moments(&Moments::unless_interrupted(rows.view())?);
         }
         let mean = rows.mean_axis(Axis(0)).expect("there are two rows at least");
         rows -= &mean;
@@ -314,7 +315,8 @@ impl Pca {
     /// # Errors
     /// As [`project`](Self::project).
     pub fn project_features(&self, features: &Features) -> Result<Array2<f64>> {
-        self.project(features.matrix().mapv(f64::from).view())
+        let (pca, features) = (self.clone(), features.clone());
+        interrupt::apart(Step::Pca, move || pca.project(features.matrix().mapv(f64::from).view()))?
     }
 }
 
@@ -341,8 +343,7 @@ fn standard_deviation(squares: Array1<f64>, n: usize) -> Array1<f64> {
 fn eigen(symmetric: &Array2<f64>) -> Result<(Array1<f64>, Array2<f64>)> {
     let size = symmetric.nrows();
     let matrix = Mat::from_fn(size, size, |i, j| symmetric[[i, j]]);
-    let eigen = matrix
-        .self_adjoint_eigen(Side::Lower)
+    let eigen = interrupt::apart(Step::Pca, move || matrix.self_adjoint_eigen(Side::Lower))?
         .map_err(|error| invalid(format!("the eigenvalues do not converge: {error:?}")))?;
     let (values, vectors) = (eigen.S().column_vector(), eigen.U());
     let last = size.saturating_sub(1);

@@ -3,8 +3,9 @@
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
 use super::{invalid, product};
-use crate::error::Result;
+use crate::error::{Result, Step};
 use crate::features::Features;
+use crate::interrupt;
 
 /// Rows that are centred at a time; the copy of a block stays below 22 MB.
 const BLOCK: usize = 2048;
@@ -46,6 +47,16 @@ impl Moments {
             moments.add(&Moments::of_block(block.to_owned()));
         }
         moments
+    }
+
+    /// As [`of`](Self::of), unless the cell is interrupted.
+    pub(super) fn unless_interrupted(rows: ArrayView2<f64>) -> Result<Self> {
+        let mut moments = Moments::empty(rows.ncols());
+        for block in rows.axis_chunks_iter(Axis(0), BLOCK) {
+            interrupt::check(Step::Pca)?;
+            moments.add(&Moments::of_block(block.to_owned()));
+        }
+        Ok(moments)
     }
 
     /// The moments of features.

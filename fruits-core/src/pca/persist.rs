@@ -9,9 +9,11 @@ use super::Pca;
 use crate::error::{Error, Result, Step};
 use crate::features::Features;
 use crate::holds::{self, Wanted};
+use crate::interrupt;
 use crate::output::{self, IfExists, Kind, Run};
+use crate::store::{self, Store};
+use crate::table;
 use crate::tensors::{self, Tensor, Tensors};
-use crate::{store, table};
 
 const COMPONENTS: (&str, &str) = ("components/part-00000-00000", ".parquet");
 const PROJECTION: (&str, &str) = ("projection/part-00000-00000", ".parquet");
@@ -98,7 +100,7 @@ impl Pca {
         let mut run = Run::begin(store, &KIND, if_exists).await?;
         for ((begin, end), content) in files {
             let name = format!("{begin}-{}{end}", run.id());
-            let put = run.put(&name, content).await;
+            let put = interrupt::race(Step::Write, run.put(&name, content)).await.flatten();
             run.or_release(put).await?;
         }
         run.finish(&manifest).await
@@ -110,13 +112,16 @@ impl Pca {
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such folder, or no manifest in it; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if whatever wrote it did
     /// not finish, or a file is damaged.
     pub async fn read(location: &str) -> Result<Self> {
-        let store = store::open(location)?;
-        let finished = match output::open::<Manifest>(&*store).await {
+        interrupt::race(Step::Read, Self::read_from(&*store::open(location)?)).await?
+    }
+
+    async fn read_from(store: &dyn Store) -> Result<Self> {
+        let finished = match output::open::<Manifest>(store).await {
             Ok(finished) => finished,
-            Err(error) => return Err(holds::explain(&*store, Wanted::Pca, error).await),
+            Err(error) => return Err(holds::explain(store, Wanted::Pca, error).await),
         };
         let uri = store.uri(STATE.0);
-        let file = finished.read(&*store, STATE.0, EARLIER_STATE).await?;
+        let file = finished.read(store, STATE.0, EARLIER_STATE).await?;
         let manifest = finished.about;
         let state = Tensors::read(&file, &uri)?;
         let mean = state.vector("mean")?;

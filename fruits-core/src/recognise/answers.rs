@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::evaluation::percent;
-use crate::error::{Failure, Result, printable};
+use crate::error::{Failure, Result, Step, printable};
+use crate::interrupt;
 use crate::output::{IfExists, Kind, Run};
 use crate::{store, table};
 
@@ -219,7 +220,7 @@ impl Answers {
         let mut run = Run::begin(store, &KIND, if_exists).await?;
         for ((begin, end), content) in [(TABLE, table), (FAILURES, Failure::lines(&self.failures))] {
             let name = format!("{begin}-{}{end}", run.id());
-            let put = run.put(&name, content).await;
+            let put = interrupt::race(Step::Write, run.put(&name, content)).await.flatten();
             run.or_release(put).await?;
         }
         let manifest = Manifest {

@@ -18,6 +18,7 @@ use crate::alike::{Groups, Near};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extractor::Model;
 use crate::features::Features;
+use crate::interrupt;
 use crate::thumbnail::{jpeg, photos_of, small};
 
 /// Side of the pictures that are kept, in pixels.
@@ -86,7 +87,7 @@ impl Classifier {
             familiarity: recognition.by_group().familiarity(),
             summary: recognition.summary(),
             features: features.clone(),
-            pictures: pictures(features).await,
+            pictures: interrupt::race(Step::Read, pictures(features)).await?,
         };
         Ok((Classifier(Arc::new(trained)), recognition))
     }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::within::{Within, check_shrinkage};
 use super::{Classify, check_width, predict};
 use crate::error::{Error, Result, Step};
+use crate::interrupt;
 
 /// A score for a cosine of 1. It only says in what unit scores are, which a [temperature](super::Evaluation::temperature) corrects.
 const SCALE: f64 = 20.0;
@@ -174,10 +175,12 @@ impl Classify for CosineClassifier {
         let mut scores = Array2::zeros((features.nrows(), self.labels.len()));
         let rows = scores.axis_iter_mut(Axis(0)).into_par_iter();
         rows.zip(features.axis_iter(Axis(0)))
-            .for_each(|(mut scores, features)| {
+            .try_for_each(|(mut scores, features)| {
+                interrupt::check(Step::Recognise)?;
                 scores.assign(&Array1::from(self.cosines(features)));
                 scores *= SCALE;
-            });
+                Ok::<_, Error>(())
+            })?;
         Ok(scores)
     }
 }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use tracing::info;
 
 use crate::alike::exact::dot;
+use crate::error::Result;
 
 /// Steps at most.
 const STEPS: usize = 1000;
@@ -24,14 +25,17 @@ const LEVEL_STEPS: usize = 10;
 /// Lengths that are tried for a step.
 const TRIES: usize = 20;
 
+/// A function's value and its gradient.
+pub(super) type Value = (f64, Vec<f32>);
+
 /// Where a function is smallest, from zeros on. It gives its value and its gradient, and is known by its value and gradient only.
 ///
 /// `scales` are the inverse of its curvature along each number, as far as one knows: the better they are, the fewer steps. It ends when the
 /// gradient is no longer than `tolerance`, in numbers multiplied by the scales' roots, or when no step brings anything: then rounding has the last
-/// word.
-pub(super) fn minimum(scales: &[f32], tolerance: f64, function: impl Fn(&[f32]) -> (f64, Vec<f32>)) -> Vec<f32> {
+/// word, and fails when the function does.
+pub(super) fn minimum(scales: &[f32], tolerance: f64, function: impl Fn(&[f32]) -> Result<Value>) -> Result<Vec<f32>> {
     let mut at = vec![0.0_f32; scales.len()];
-    let (mut value, mut gradient) = function(&at);
+    let (mut value, mut gradient) = function(&at)?;
     let mut steps: VecDeque<Step> = VecDeque::new();
     let mut level = 0;
     for _ in 0..STEPS {
@@ -40,7 +44,7 @@ pub(super) fn minimum(scales: &[f32], tolerance: f64, function: impl Fn(&[f32]) 
         }
         let direction = direction(&gradient, &steps, scales);
         let slope = dot(&direction, &gradient);
-        let Some((next, next_value, next_gradient)) = step(&at, value, &direction, slope, &function) else {
+        let Some((next, (next_value, next_gradient))) = step(&at, value, &direction, slope, &function)? else {
             // What is remembered leads nowhere: once more without it.
             if steps.is_empty() {
                 break;
@@ -71,7 +75,7 @@ pub(super) fn minimum(scales: &[f32], tolerance: f64, function: impl Fn(&[f32]) 
     if left.is_nan() || left > 1.0 {
         info!("rounding or the number of steps ended it: the gradient is {left:.1} times as long as it may be");
     }
-    at
+    Ok(at)
 }
 
 /// A step that was made.
@@ -112,13 +116,13 @@ fn step(
     value: f64,
     direction: &[f32],
     slope: f64,
-    function: &impl Fn(&[f32]) -> (f64, Vec<f32>),
-) -> Option<(Vec<f32>, f64, Vec<f32>)> {
+    function: &impl Fn(&[f32]) -> Result<Value>,
+) -> Result<Option<(Vec<f32>, Value)>> {
     let (mut short, mut long, mut length) = (0.0, f64::INFINITY, 1.0);
     for _ in 0..TRIES {
         let mut next = at.to_vec();
         add(&mut next, length, direction);
-        let (next_value, gradient) = function(&next);
+        let (next_value, gradient) = function(&next)?;
         let next_slope = dot(direction, &gradient);
         let is_lower = next_value <= value + DECREASE * length * slope;
         let is_about_equal =
@@ -128,7 +132,7 @@ fn step(
         } else if next_slope < SLOPE * slope {
             short = length;
         } else {
-            return Some((next, next_value, gradient));
+            return Ok(Some((next, (next_value, gradient))));
         }
         length = if long.is_finite() {
             (short + long) / 2.0
@@ -136,7 +140,7 @@ fn step(
             2.0 * short
         };
     }
-    None
+    Ok(None)
 }
 
 fn scaled_square(numbers: &[f32], scales: &[f32]) -> f64 {
@@ -170,9 +174,9 @@ mod tests {
             let (x, y) = (f64::from(at[0]), f64::from(at[1]));
             let (a, b) = (1.0 - x, y - x * x);
             let gradient = vec![(-2.0 * a - 400.0 * x * b) as f32, (200.0 * b) as f32];
-            (a * a + 100.0 * b * b, gradient)
+            Ok((a * a + 100.0 * b * b, gradient))
         };
-        let found = minimum(&[1.0, 1.0], 1e-6, function);
+        let found = minimum(&[1.0, 1.0], 1e-6, function).unwrap();
         assert!(
             (found[0] - 1.0).abs() < 1e-3 && (found[1] - 1.0).abs() < 1e-3,
             "{found:?}"
@@ -191,15 +195,16 @@ mod tests {
                 .zip(curvatures)
                 .map(|(away, curvature)| curvature * away)
                 .collect();
-            (dot(&away, &gradient) / 2.0, gradient)
+            Ok((dot(&away, &gradient) / 2.0, gradient))
         };
-        let found = minimum(&curvatures.map(|curvature| 1.0 / curvature), 1e-4, function);
+        let found = minimum(&curvatures.map(|curvature| 1.0 / curvature), 1e-4, function).unwrap();
         assert!(found.iter().all(|number| (number - 2.0).abs() < 1e-5), "{found:?}");
         assert_eq!(asked.get(), 2);
     }
 
     #[test]
     fn where_nothing_gets_smaller_it_ends() {
-        assert_eq!(minimum(&[1.0], 1e-6, |_| (f64::NAN, vec![1.0])), [0.0]);
+        let found = minimum(&[1.0], 1e-6, |_| Ok((f64::NAN, vec![1.0])));
+        assert_eq!(found.unwrap(), [0.0]);
     }
 }

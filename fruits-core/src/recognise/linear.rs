@@ -5,7 +5,8 @@ use ndarray::{Array1, Array2, ArrayBase, ArrayView2, Axis, Data, Ix2};
 use rayon::prelude::*;
 
 use super::{Classify, check_width, predict, softmax};
-use crate::error::Result;
+use crate::error::{Error, Result, Step};
+use crate::interrupt;
 
 /// A fitted classifier: the label whose linear function is largest. [`LogisticRegression`](super::LogisticRegression) and
 /// [`Discriminant`](super::Discriminant) fit one.
@@ -63,13 +64,15 @@ impl Classify for LinearClassifier {
         let mut scores = Array2::zeros((features.nrows(), self.labels.len()));
         let rows = scores.axis_iter_mut(Axis(0)).into_par_iter();
         rows.zip(features.axis_iter(Axis(0)))
-            .for_each(|(mut scores, features)| {
+            .try_for_each(|(mut scores, features)| {
+                interrupt::check(Step::Recognise)?;
                 let features = features.mapv(f64::from);
                 let functions = self.weights.outer_iter().zip(&self.intercepts);
                 for (score, (weights, intercept)) in scores.iter_mut().zip(functions) {
                     *score = weights.iter().zip(&features).map(|(w, x)| w * x).sum::<f64>() + intercept;
                 }
-            });
+                Ok::<_, Error>(())
+            })?;
         Ok(scores)
     }
 }

@@ -12,11 +12,12 @@ use linfa::traits::Fit;
 use ndarray::{Array1, Array2, ArrayBase, ArrayView2, Axis, Data, Ix2, s};
 use rayon::prelude::*;
 
-use super::lbfgs::minimum;
+use super::lbfgs::{Value, minimum};
 use super::{LinearClassifier, Targets};
 use crate::alike::exact::dot;
 use crate::alike::product::Packed;
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::interrupt;
 use crate::pca::Pca;
 
 /// How far the loss of a photo may be from its minimum at the end, as the square root of twice that, where the curvature is as at the start.
@@ -108,23 +109,33 @@ impl<D: Data<Elem = f32>, T: AsSingleTargets<Elem = String>> Fit<ArrayBase<D, Ix
     /// # Errors
     /// [`ErrorKind::Invalid`] unless there are two labels at least, all features are finite, and photos are not all the same.
     fn fit(&self, dataset: &DatasetBase<ArrayBase<D, Ix2>, T>) -> Result<LinearClassifier> {
-        let Targets { labels, classes } = Targets::of(dataset)?;
-        let records = dataset.records();
+        self.fit_to(dataset.records().view(), Targets::of(dataset)?)
+    }
+}
+
+impl ValidLogisticRegression {
+    fn fit_to(&self, features: ArrayView2<f32>, Targets { labels, classes }: Targets) -> Result<LinearClassifier> {
         let pca = match &self.pca {
             Some(pca) => pca.clone(),
-            None => Arc::new(Pca::params().fit(&DatasetBase::from(records.mapv(f64::from)))?),
+            None => Arc::new(Pca::params().fit(&DatasetBase::from(features.mapv(f64::from)))?),
         };
-        let (width, wanted) = (records.ncols(), pca.mean().len());
+        let (width, wanted) = (features.ncols(), pca.mean().len());
         if width != wanted {
             return Err(invalid(format!("{width} features a photo; the PCA has {wanted}")));
         }
-        let (weights, intercepts) = fit(records.view(), &classes, labels.len(), self.c, &pca);
+        let (weights, intercepts) = fit(features, &classes, labels.len(), self.c, &pca)?;
         Ok(LinearClassifier::new(labels, weights, intercepts))
     }
 }
 
 /// The weights, `classes x features`, and the intercepts.
-fn fit(features: ArrayView2<f32>, classes: &[usize], count: usize, c: f64, pca: &Pca) -> (Array2<f64>, Array1<f64>) {
+fn fit(
+    features: ArrayView2<f32>,
+    classes: &[usize],
+    count: usize,
+    c: f64,
+    pca: &Pca,
+) -> Result<(Array2<f64>, Array1<f64>)> {
     let (n, of_class) = (features.nrows() as f64, count as f64);
     // The curvature along a component of variance 1 where all labels are equally probable, as far as certainty leaves it.
     let start = CERTAIN * n * (1.0 - 1.0 / of_class) / of_class;
@@ -132,26 +143,27 @@ fn fit(features: ArrayView2<f32>, classes: &[usize], count: usize, c: f64, pca: 
     let variances = pca.explained_variance().slice(s![..kept]);
     let scales = variances.iter().map(|variance| 1.0 / (start * variance + 1.0 / c));
     let scales: Vec<f32> = scales.chain([1.0 / start]).map(|scale| scale as f32).collect();
-    let loss = Loss::new(&coordinates(features, pca), classes, count, (1.0 / c) as f32);
-    let best = minimum(&scales.repeat(count), TOLERANCE * n.sqrt(), |weights| loss.of(weights));
+    let loss = Loss::new(&coordinates(features, pca)?, classes, count, (1.0 / c) as f32);
+    let best = minimum(&scales.repeat(count), TOLERANCE * n.sqrt(), |weights| loss.of(weights))?;
 
     let best = Array2::from_shape_fn((count, kept + 1), |(class, at)| {
         f64::from(best[class * (kept + 1) + at])
     });
     let weights = crate::pca::product(best.slice(s![.., ..-1]), pca.components().view());
     let intercepts = &best.column(kept) - &weights.dot(pca.mean());
-    (weights, intercepts)
+    Ok((weights, intercepts))
 }
 
 /// The coordinates of photos along the components, and a 1, which the intercept is multiplied with.
-fn coordinates(features: ArrayView2<f32>, pca: &Pca) -> Array2<f32> {
+fn coordinates(features: ArrayView2<f32>, pca: &Pca) -> Result<Array2<f32>> {
     let (components, mean) = (pca.components().mapv(|number| number as f32), pca.mean());
     let (kept, width) = components.dim();
     let components = Packed::new(components.as_standard_layout().as_slice().unwrap_or_default(), width);
     let mut coordinates = Array2::ones((features.nrows(), kept + 1));
     let some = coordinates.axis_chunks_iter_mut(Axis(0), BLOCK).into_par_iter();
     some.zip(features.axis_chunks_iter(Axis(0), BLOCK))
-        .for_each(|(mut coordinates, features)| {
+        .try_for_each(|(mut coordinates, features)| {
+            interrupt::check(Step::Recognise)?;
             let rows = features.rows().into_iter();
             let centred: Vec<f32> = rows
                 .flat_map(|row| {
@@ -166,8 +178,9 @@ fn coordinates(features: ArrayView2<f32>, pca: &Pca) -> Array2<f32> {
                     coordinates[[row, at]] = *product;
                 }
             });
-        });
-    coordinates
+            Ok::<_, Error>(())
+        })?;
+    Ok(coordinates)
 }
 
 /// The sum of log losses and the penalty, of weights in these coordinates: those of a label after the other's.
@@ -194,12 +207,12 @@ impl Loss {
     }
 
     /// The loss, and its gradient. The same for any number of threads.
-    fn of(&self, weights: &[f32]) -> (f64, Vec<f32>) {
-        let parts: Vec<(f64, Vec<f32>)> = self
-            .blocks
-            .par_iter()
-            .map(|block| block.part(weights, self.labels, self.width))
-            .collect();
+    fn of(&self, weights: &[f32]) -> Result<Value> {
+        let parts = self.blocks.par_iter().map(|block| {
+            interrupt::check(Step::Recognise)?;
+            Ok(block.part(weights, self.labels, self.width))
+        });
+        let parts: Vec<Value> = parts.collect::<Result<_>>()?;
         let mut gradient = vec![0.0; weights.len()];
         let of_labels = gradient
             .par_chunks_exact_mut(self.width)
@@ -222,10 +235,10 @@ impl Loss {
                 f64::from(self.penalty) * dot(penalised, penalised) / 2.0
             })
             .collect();
-        (
+        Ok((
             parts.iter().map(|(loss, _)| loss).sum::<f64>() + penalties.iter().sum::<f64>(),
             gradient,
-        )
+        ))
     }
 }
 
@@ -250,7 +263,7 @@ impl Block {
     }
 
     /// What these photos add to the loss and to the gradient.
-    fn part(&self, weights: &[f32], labels: usize, width: usize) -> (f64, Vec<f32>) {
+    fn part(&self, weights: &[f32], labels: usize, width: usize) -> Value {
         let photos = self.classes.len();
         // The scores of all photos for a label, then for the next.
         let mut scores = vec![0.0_f32; labels * photos];
@@ -357,12 +370,12 @@ mod tests {
         let classes: Vec<usize> = (0..30).map(|i| i % 3).collect();
         let loss = Loss::new(data.records(), &classes, 3, 0.3);
         let at: Vec<f32> = (0..12).map(|i| (i as f32 - 5.0) / 4.0).collect();
-        let (_, gradient) = loss.of(&at);
+        let (_, gradient) = loss.of(&at).unwrap();
         for (i, slope) in gradient.iter().enumerate() {
             let moved = |by: f32| {
                 let mut at = at.clone();
                 at[i] += by;
-                loss.of(&at).0
+                loss.of(&at).unwrap().0
             };
             let measured = (moved(0.05) - moved(-0.05)) / 0.1;
             let slope = f64::from(*slope);

@@ -71,16 +71,21 @@ impl Targets {
     fn of<D: Data<Elem = f32>, T: AsSingleTargets<Elem = String>>(
         dataset: &DatasetBase<ArrayBase<D, Ix2>, T>,
     ) -> Result<Self> {
-        let invalid = |message: String| Error::new(ErrorKind::Invalid, Step::Recognise, "classifier", message);
         let targets = dataset.as_single_targets();
-        let mut labels: Vec<String> = targets.iter().cloned().collect();
+        Self::new(dataset.records().view(), targets.iter().cloned().collect())
+    }
+
+    // What is generic, a notebook's cell compiles anew, and without optimisation: loops stand elsewhere.
+    fn new(features: ArrayView2<f32>, targets: Vec<String>) -> Result<Self> {
+        let invalid = |message: String| Error::new(ErrorKind::Invalid, Step::Recognise, "classifier", message);
+        let mut labels = targets.clone();
         labels.sort_unstable();
         labels.dedup();
         if labels.len() < 2 {
             let there = counted(labels.len(), "label");
             return Err(invalid(format!("{there}; there have to be two at least")));
         }
-        if dataset.records().iter().any(|number| !number.is_finite()) {
+        if features.iter().any(|number| !number.is_finite()) {
             return Err(invalid("a feature is not finite".to_owned()));
         }
         let number = |label: &String| labels.binary_search(label).ok();

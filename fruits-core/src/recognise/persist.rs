@@ -13,9 +13,11 @@ use super::{Classifier, CosineClassifier};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::{self, Features, ROWS_PER_PART};
 use crate::holds::{self, Wanted};
+use crate::interrupt;
 use crate::output::{self, IfExists, Kind, Run};
+use crate::store::{self, Store};
+use crate::table;
 use crate::tensors::{self, Tensor, Tensors};
-use crate::{store, table};
 
 const PHOTOS: &str = "photos/part-";
 const STATE: (&str, &str) = ("_classifier", ".safetensors");
@@ -94,7 +96,7 @@ impl Classifier {
             let name = format!("{}-{}{}", STATE.0, run.id(), STATE.1);
             run.put(&name, state).await
         };
-        let put = put.await;
+        let put = interrupt::race(Step::Write, put).await.flatten();
         run.or_release(put).await?;
         run.finish(&manifest).await
     }
@@ -105,13 +107,16 @@ impl Classifier {
     /// [`ErrorKind::NotFound`] if there is no such folder, or no manifest in it; [`ErrorKind::Invalid`] if whatever wrote it did
     /// not finish, or a file is damaged.
     pub async fn read(location: &str) -> Result<Self> {
-        let store = store::open(location)?;
-        let finished = match output::open::<Manifest>(&*store).await {
+        interrupt::race(Step::Read, Self::read_from(&*store::open(location)?)).await?
+    }
+
+    async fn read_from(store: &dyn Store) -> Result<Self> {
+        let finished = match output::open::<Manifest>(store).await {
             Ok(finished) => finished,
-            Err(error) => return Err(holds::explain(&*store, Wanted::Classifier, error).await),
+            Err(error) => return Err(holds::explain(store, Wanted::Classifier, error).await),
         };
         let uri = store.uri(STATE.0);
-        let file = finished.read(&*store, STATE.0, STATE.0).await?;
+        let file = finished.read(store, STATE.0, STATE.0).await?;
         let (state, manifest) = (Tensors::read(&file, &uri)?, &finished.about);
         let (labels, width) = (manifest.labels.clone(), manifest.training.model.features);
         let centre = state.vector("centre")?;
@@ -133,7 +138,7 @@ impl Classifier {
 
         let mut photos = DataFrame::default();
         for file in finished.files.iter().filter(|file| file.name.starts_with(PHOTOS)) {
-            let part = table::from_parquet(file.read(&*store).await?, &store.uri(&file.name))?;
+            let part = table::from_parquet(file.read(store).await?, &store.uri(&file.name))?;
             photos
                 .vstack_mut(&part)
                 .map_err(|error| Error::from_source(Step::Read, store.uri(&file.name), error))?;

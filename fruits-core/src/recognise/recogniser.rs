@@ -6,6 +6,7 @@ use super::{Answer, Answers, Classifier};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extractor::FeatureExtractor;
 use crate::features::Features;
+use crate::interrupt;
 use crate::mobilenet::MobileNetV2;
 use crate::pixels::{Limits, network_input_with};
 use crate::store::{self, Length};
@@ -79,7 +80,8 @@ impl Recogniser {
     pub async fn identify_at(&self, path: &str) -> Result<Answer> {
         let (folder, name) = store::split(path)?;
         let store = store::open(folder)?;
-        let bytes = store.get(name, Length::AtMost(self.limits.bytes)).await?;
+        let get = store.get(name, Length::AtMost(self.limits.bytes));
+        let bytes = interrupt::race(Step::Read, get).await??;
         let (own, path) = (self.clone(), store.uri(name));
         let work = move || own.identify(&bytes, &path).map_err(|error| error.about(path));
         tokio::task::spawn_blocking(work)

@@ -1,10 +1,11 @@
 //! The means of labels, and how photos lie around them.
 
 use linfa::dataset::{AsSingleTargets, DatasetBase};
-use ndarray::{Array1, Array2, ArrayBase, Axis, Data, Ix2};
+use ndarray::{Array1, Array2, ArrayBase, ArrayView2, Axis, Data, Ix2};
 
 use super::Targets;
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::interrupt;
 
 /// What both classifiers need that take the photos of all labels to lie around their means in the same way.
 pub(super) struct Within {
@@ -26,8 +27,11 @@ impl Within {
         dataset: &DatasetBase<ArrayBase<D, Ix2>, T>,
         shrinkage: f64,
     ) -> Result<Self> {
-        let Targets { labels, classes } = Targets::of(dataset)?;
-        let mut rows = dataset.records().mapv(f64::from);
+        Self::new(dataset.records().view(), Targets::of(dataset)?, shrinkage)
+    }
+
+    fn new(features: ArrayView2<f32>, Targets { labels, classes }: Targets, shrinkage: f64) -> Result<Self> {
+        let mut rows = features.mapv(f64::from);
         let (n, width) = rows.dim();
         let mut means = Array2::<f64>::zeros((labels.len(), width));
         let mut counts = Array1::<f64>::zeros(labels.len());
@@ -40,10 +44,11 @@ impl Within {
         for (mut row, class) in rows.rows_mut().into_iter().zip(&classes) {
             row -= &means.row(*class);
         }
-        let mut covariance = crate::pca::product(rows.t(), rows.view()) / n as f64;
+        let sums = interrupt::apart(Step::Recognise, move || crate::pca::product(rows.t(), rows.view()))?;
+        let mut covariance = sums / n as f64;
         let sphere = covariance.diag().sum() / width as f64;
         // Rounding leaves a little of photos that are the same.
-        let squares = dataset.records().iter().map(|number| f64::from(*number).powi(2));
+        let squares = features.iter().map(|number| f64::from(*number).powi(2));
         if sphere <= 1e-20 * squares.sum::<f64>() / (n * width) as f64 {
             return Err(invalid(
                 "the photos of each label have all the same features".to_owned(),

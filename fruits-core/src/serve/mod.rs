@@ -27,6 +27,7 @@ use axum::routing::{get, post};
 use serde_json::json;
 
 use crate::error::{Error, Result, Step};
+use crate::interrupt;
 use crate::recognise::Recogniser;
 use guard::Names;
 use identify::{Desk, Identify};
@@ -162,16 +163,16 @@ impl Server {
         Ok(self)
     }
 
-    /// Serves until the future is dropped, which closes all connections.
+    /// Serves until the future is dropped, or in a notebook the cell is interrupted, which closes all connections.
     ///
     /// # Errors
-    /// If the system does not let it wait for connections.
+    /// If the system does not let it wait for connections; [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted).
     pub async fn run(self) -> Result<()> {
         let Limits { connections, idle, .. } = self.limits;
         let router = router(self.page, self.identify, self.names, self.limits);
         let listener = tokio::net::TcpListener::from_std(self.listener)
             .map_err(|error| Error::from_source(Step::Serve, self.address.to_string(), error))?;
-        match connections::serve(listener, router, connections, idle).await {}
+        match interrupt::race(Step::Serve, connections::serve(listener, router, connections, idle)).await? {}
     }
 }
 

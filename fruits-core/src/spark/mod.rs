@@ -27,6 +27,7 @@ use crate::extract::{self, Progress};
 use crate::extractor::FeatureExtractor;
 use crate::features::{self, Features, FeaturesWriter, Manifest, ROWS_PER_PART, Timings};
 use crate::folder::{self, Census, Photo, Survey};
+use crate::interrupt;
 use crate::mobilenet::MobileNetV2;
 use crate::output::IfExists;
 use crate::pca::Moments;
@@ -168,7 +169,8 @@ impl Spark {
         let census = Arc::new(Census::new(source.uri(""), &[""; 0])?);
         let mut photos = folder::photos(&source, &census);
         let mut first = VecDeque::new();
-        fill(&mut first, self.ahead(), &mut photos, &*source, &mut failures).await?;
+        let list = fill(&mut first, self.ahead(), &mut photos, &*source, &mut failures);
+        interrupt::race(Step::List, list).await??;
         if first.is_empty() && failures.is_empty() {
             return Err(census.no_photo());
         }
@@ -206,7 +208,8 @@ impl Spark {
         };
         let mut sizes = Vec::new();
         loop {
-            let items = next_task(&mut waiting, per_task, &mut photos, &**source, failures).await?;
+            let next = next_task(&mut waiting, per_task, &mut photos, &**source, failures);
+            let items = interrupt::race(Step::List, next).await??;
             if items.is_empty() {
                 break;
             }
@@ -334,13 +337,16 @@ impl Spark {
                 }
             }
         };
-        let done = match self.deadline {
-            None => job.await,
-            Some(deadline) => tokio::time::timeout(deadline, job).await.unwrap_or_else(|_| {
-                let message = format!("not done after {} s", deadline.as_secs_f64());
-                Err(Error::new(ErrorKind::TimedOut, Step::Spark, "", message))
-            }),
+        let in_time = async {
+            match self.deadline {
+                None => job.await,
+                Some(deadline) => tokio::time::timeout(deadline, job).await.unwrap_or_else(|_| {
+                    let message = format!("not done after {} s", deadline.as_secs_f64());
+                    Err(Error::new(ErrorKind::TimedOut, Step::Spark, "", message))
+                }),
+            }
         };
+        let done = interrupt::race(Step::Spark, in_time).await.flatten();
         let answers = match done {
             Ok(()) => exchange.answers().await,
             Err(error) => Err(error),

@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::features::Features;
 use crate::figure::palette;
 use crate::folder::spread;
+use crate::interrupt;
 use crate::map::Map;
 use crate::pca::Pca;
 
@@ -241,7 +242,7 @@ impl Exploration {
             "columns": self.columns.iter().map(Colouring::json).collect::<Vec<_>>(),
             "marks": palette::json(),
             "neighbours": neighbours,
-            "thumbnails": thumbnails(&self.features.manifest().source, &paths).await?,
+            "thumbnails": interrupt::race(Step::Draw, thumbnails(&self.features.manifest().source, &paths)).await??,
         }))
     }
 }

@@ -1,0 +1,96 @@
+//! Interrupts: the user of a notebook stops a cell, and the call that runs in it ends with an error, so that the variables stay.
+//!
+//! A process that runs cells [listens](begin_cell) for SIGINT, which becomes a flag. What takes long looks at it about every tenth of a second:
+//! loops and threads [check](check) it, whoever waits [races](race) with it, and what cannot be stopped from within runs [apart](apart). Two cells
+//! never run at the same time, so there is one flag for all; it stays until the next cell begins, so that whatever is begun after an interrupt
+//! ends, too. No other process listens: there the signal ends the process, as ever, and all of this is no work.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result, Step};
+
+/// Time between two looks of whoever waits.
+const LOOK: Duration = Duration::from_millis(50);
+
+static IS_LISTENING: AtomicBool = AtomicBool::new(false);
+static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on, an interrupt is for this cell. In a process that has just begun, it begins to listen.
+pub(crate) fn begin_cell() {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(listen);
+    IS_INTERRUPTED.store(false, Relaxed);
+}
+
+#[allow(unsafe_code)] // a system call
+fn listen() {
+    extern "C" fn interrupt(_: libc::c_int) {
+        IS_INTERRUPTED.store(true, Relaxed);
+    }
+    let handler: extern "C" fn(libc::c_int) = interrupt;
+    // SAFETY: the handler does what a handler may: it stores a flag.
+    let before = unsafe { libc::signal(libc::SIGINT, handler as libc::sighandler_t) };
+    IS_LISTENING.store(before != libc::SIG_ERR, Relaxed);
+}
+
+/// Whether the cell is to end.
+pub(crate) fn is_requested() -> bool {
+    IS_INTERRUPTED.load(Relaxed)
+}
+
+/// Fails if the cell is to end. It costs nothing to speak of.
+pub(crate) fn check(step: Step) -> Result<()> {
+    match is_requested() {
+        true => Err(Error::new(ErrorKind::Interrupted, step, "", "interrupted")),
+        false => Ok(()),
+    }
+}
+
+/// Waits for a future, or fails if the cell is to end; then the future is dropped where it is.
+pub(crate) async fn race<T>(step: Step, work: impl Future<Output = T>) -> Result<T> {
+    if !IS_LISTENING.load(Relaxed) {
+        return Ok(work.await);
+    }
+    let interrupted = async {
+        loop {
+            if let Err(error) = check(step) {
+                return error;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // In this order: work that is never waited for is stopped, too.
+    tokio::select! {
+        biased;
+        error = interrupted => Err(error),
+        result = work => Ok(result),
+    }
+}
+
+/// What cannot be stopped from within, on a thread of its own. If the cell is to end, this fails, and the thread is left to finish what nobody
+/// asks for any more.
+pub(crate) fn apart<T: Send + 'static>(step: Step, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    if !IS_LISTENING.load(Relaxed) {
+        return Ok(work());
+    }
+    check(step)?;
+    let (sender, receiver) = mpsc::channel();
+    let thread = std::thread::Builder::new()
+        .spawn(move || _ = sender.send(work()))
+        .map_err(|error| Error::from_source(step, "", error))?;
+    loop {
+        match receiver.recv_timeout(LOOK) {
+            Ok(result) => return Ok(result),
+            Err(RecvTimeoutError::Timeout) => check(step)?,
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    // It sent nothing: it panicked.
+    match thread.join() {
+        Err(panic) => std::panic::resume_unwind(panic),
+        Ok(()) => Err(Error::new(ErrorKind::Io, step, "", "a thread ended without a result")),
+    }
+}
