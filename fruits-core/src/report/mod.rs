@@ -111,7 +111,7 @@ impl Report {
                         h1 { (title) }
                         p { code { (source) } }
                     }
-                    (body)
+                    main { (body) }
                 }
             }
         };

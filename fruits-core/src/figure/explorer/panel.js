@@ -157,7 +157,7 @@ function legend() {
   }));
   items.forEach((item, k) => item.append(swatch(column, k), element("span", {}, names[k]), element("b", {}, number(counts[k]))));
   section.append(...items);
-  if (thumbnails.missing) section.append(element("p", {}, number(thumbnails.missing) + " photos could not be read: grey"));
+  if (thumbnails.missing) section.append(element("p", {}, "grey: could not be read (" + number(thumbnails.missing) + ")"));
   press();
 }
 
@@ -237,7 +237,7 @@ async function bring() {
     drawer = canvasDrawer();
     $("marks").replaceChildren();
     $("note").textContent = why;
-    $("note").hidden = false;
+    $("note").hidden = !why;
     redraw("all");
   };
   if (!packed) return plain("Drawn without WebGL: bootstrap/explorer.sh brings what draws many photos fast.");
@@ -247,7 +247,7 @@ async function bring() {
   const renderer = gl.getParameter(about ? about.UNMASKED_RENDERER_WEBGL : gl.RENDERER);
   const imitated = /swiftshader|llvmpipe|softpipe|software|basic render/i.test(renderer);
   gl.getExtension("WEBGL_lose_context")?.loseContext(); // browsers keep few
-  if (imitated && location.hash !== "#webgl") return plain("Drawn without WebGL, which has no graphics card here.");
+  if (imitated && location.hash !== "#webgl") return plain(n > 20000 ? "Drawn without WebGL, which has no graphics card here." : "");
   try {
     const text = await new Response(new Blob([unpack(packed)]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
     document.head.append(element("script", { textContent: text }));

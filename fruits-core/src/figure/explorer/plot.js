@@ -15,13 +15,14 @@ function look(panel) {
   return panel;
 }
 
+const TITLE = 50; // and above it, tools
 function arrange() {
   const all = shownPanels(), across = Math.min(all.length, Math.max(1, Math.floor(width / 240))), down = Math.ceil(all.length / across);
   const w = width / across, h = height / down;
   all.forEach((panel, k) => {
     const [left, right, top, bottom] = panel.view.isMap || panel.pick[2] >= 0 ? [8, 8, 8, 8] : [52, 12, 10, 40];
-    const x = (k % across) * w + left, y = Math.floor(k / across) * h + top + (state.all ? 18 : 0);
-    panel.box = { x, y, w: Math.max(1, w - left - right), h: Math.max(1, h - top - bottom - (state.all ? 18 : 0)) };
+    const x = (k % across) * w + left, y = Math.floor(k / across) * h + top + (state.all ? TITLE : 0);
+    panel.box = { x, y, w: Math.max(1, w - left - right), h: Math.max(1, h - top - bottom - (state.all ? TITLE : 0)) };
   });
 }
 
