@@ -44,9 +44,14 @@ pub(crate) fn is_requested() -> bool {
 /// Fails if the cell is to end. It costs nothing to speak of.
 pub(crate) fn check(step: Step) -> Result<()> {
     match is_requested() {
-        true => Err(Error::new(ErrorKind::Interrupted, step, "", "interrupted")),
+        true => Err(error(step)),
         false => Ok(()),
     }
+}
+
+/// What a call fails with that was to end.
+pub(crate) fn error(step: Step) -> Error {
+    Error::new(ErrorKind::Interrupted, step, "", "interrupted")
 }
 
 /// Waits for a future, or fails if the cell is to end; then the future is dropped where it is.
