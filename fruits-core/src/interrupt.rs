@@ -1,7 +1,7 @@
 //! Interrupts: the user of a notebook stops a cell, and the call that runs in it ends with an error, so that the variables stay.
 //!
 //! A process that runs cells [listens](begin_cell) for SIGINT, which becomes a flag. What takes long looks at it about every tenth of a second:
-//! loops and threads [check](check) it, whoever waits [races](race) with it, and what cannot be stopped from within runs [apart](apart). Two cells
+//! loops and threads [`check`] it, whoever waits has it [`race`] with that, and what cannot be stopped from within runs [`apart`]. Two cells
 //! never run at the same time, so there is one flag for all; it stays until the next cell begins, so that whatever is begun after an interrupt
 //! ends, too. No other process listens: there the signal ends the process, as ever, and all of this is no work.
 
@@ -44,9 +44,14 @@ pub(crate) fn is_requested() -> bool {
 /// Fails if the cell is to end. It costs nothing to speak of.
 pub(crate) fn check(step: Step) -> Result<()> {
     match is_requested() {
-        true => Err(Error::new(ErrorKind::Interrupted, step, "", "interrupted")),
+        true => Err(error(step)),
         false => Ok(()),
     }
+}
+
+/// What a call fails with that was to end.
+pub(crate) fn error(step: Step) -> Error {
+    Error::new(ErrorKind::Interrupted, step, "", "interrupted")
 }
 
 /// Waits for a future, or fails if the cell is to end; then the future is dropped where it is.

@@ -1,11 +1,15 @@
 //! Groups of photos that the network finds alike, found without their labels.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use hdbscan::{Hdbscan, HdbscanHyperParams};
-use linfa::DatasetBase;
 use linfa::traits::{Fit, Predict};
-use linfa_clustering::KMeans;
+use linfa::{DatasetBase, ParamGuard};
+use linfa_clustering::{KMeans, KMeansError};
+use linfa_nn::distance::{Distance, L2Dist};
+use ndarray::{ArrayView, Dimension};
 use polars::prelude::{Column, DataFrame};
 
 use super::Features;
@@ -17,6 +21,30 @@ use crate::pca::Pca;
 const COMPONENTS: usize = 10;
 /// Attempts from other centres, of which the best counts.
 const RUNS: usize = 3;
+
+/// Euclidean distances, as linfa's own. Once the cell is interrupted, all are nothing, so that there is nothing left to do.
+#[derive(Debug, Clone, Default)]
+struct Distances(Arc<AtomicBool>);
+
+impl Distances {
+    /// Whether it was interrupted: what has begun so stays so.
+    fn are_over(&self) -> bool {
+        if interrupt::is_requested() {
+            self.0.store(true, Relaxed);
+        }
+        self.0.load(Relaxed)
+    }
+}
+
+impl Distance<f32> for Distances {
+    fn distance<D: Dimension>(&self, a: ArrayView<f32, D>, b: ArrayView<f32, D>) -> f32 {
+        if self.are_over() { 0.0 } else { L2Dist.distance(a, b) }
+    }
+
+    fn rdistance<D: Dimension>(&self, a: ArrayView<f32, D>, b: ArrayView<f32, D>) -> f32 {
+        if self.are_over() { 0.0 } else { L2Dist.rdistance(a, b) }
+    }
+}
 
 impl Features {
     /// k-means: the photos in so many clusters at most, as the table `path`, `label`, `cluster` (from 0) and `distance` (Euclidean, to the
@@ -47,15 +75,23 @@ impl Features {
         if self.matrix().ncols() == 0 || !(4.0 * squares * self.len() as f32).is_finite() {
             return Err(invalid("a feature is not a finite number, or too large".to_owned()));
         }
-        // linfa's loop cannot be left.
-        let features = self.clone();
+        // linfa's loops cannot be left, but they can be made to run out.
+        let (features, metric) = (self.clone(), Distances::default());
+        let own = metric.clone();
         let fit = move || {
             let data = DatasetBase::from(features.matrix().view());
-            KMeans::params(clusters).n_runs(RUNS).fit(&data)
+            let usual = KMeans::<f32, L2Dist>::params(clusters).check()?;
+            let fitted = KMeans::params_with(clusters, usual.rng().clone(), own)
+                .n_runs(RUNS)
+                .fit(&data)?;
+            let found = fitted.predict(features.matrix());
+            Ok((fitted, found))
         };
         let fitted = interrupt::apart(Step::Compare, fit)?;
-        let fitted = fitted.map_err(|error| Error::from_source(Step::Input, "k-means", error))?;
-        let found = fitted.predict(self.matrix());
+        if metric.are_over() {
+            return Err(interrupt::error(Step::Compare));
+        }
+        let (fitted, found) = fitted.map_err(|error: KMeansError| Error::from_source(Step::Input, "k-means", error))?;
         let distance = |(row, cluster): (usize, &usize)| {
             let apart = &self.matrix().row(row) - &fitted.centroids().row(*cluster);
             apart.dot(&apart).sqrt()
