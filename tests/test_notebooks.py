@@ -11,6 +11,7 @@ import sys
 import nbformat
 import pytest
 from conftest import ROOT, SAMPLE, run
+from test_browser import AXE, save
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -45,7 +46,7 @@ def test_the_first_notebook_becomes_a_report(tmp_path):
     assert (tmp_path / "out" / "_SUCCESS").exists()
 
 
-def test_the_second_notebook_reads_what_was_written(features_of, tmp_path):
+def test_the_second_notebook_reads_what_was_written(features_of, browser, tmp_path):
     html = tmp_path / "report.html"
     done = execute(NOTEBOOKS[2], html, FRUITS_FEATURES=str(features_of(SAMPLE)))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -53,6 +54,19 @@ def test_the_second_notebook_reads_what_was_written(features_of, tmp_path):
     assert page.count("<iframe ") == 3 and re.search(r"<svg[^>]*similarity of 6 labels", page)
     assert "trustworthiness 0.9" in page and "labels: PCA, Map, Diffusion map" in page
     assert "┌" not in page, "every table shows itself as a table"
+    # Light and dark as the reader's system is, and readable in both.
+    for scheme, paper in {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 17, 17)"}.items():
+        tab = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme=scheme)
+        tab.goto(html.as_uri())
+        assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == paper
+        table = tab.locator(".fruits-table").first
+        table.get_by_role("button", name="label").click()
+        assert table.locator("tbody tr").count() == 10
+        save(tab, f"notebook-{scheme}", full_page=True)
+        tab.add_script_tag(path=AXE)
+        found = [one for one in tab.evaluate("axe.run()")["violations"] if one["impact"] in ("serious", "critical")]
+        assert [(one["id"], [node["html"][:200] for node in one["nodes"]][:5]) for one in found] == []
+        tab.close()
 
 
 def test_the_third_notebook_works_on_s3(s3, aws, tmp_path):
