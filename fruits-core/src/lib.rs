@@ -78,7 +78,7 @@ pub use alike::{Groups, Issues, Neighbours};
 pub use error::{Error, ErrorKind, Failure, Result, Step};
 pub use extract::{Extraction, Progress};
 pub use extractor::FeatureExtractor;
-pub use features::Features;
+pub use features::{Features, FeaturesScan};
 pub use figure::{ContactSheet, Exploration, Explorer, Figure};
 pub use folder::{ImageFolder, Photo, Survey};
 pub use map::Map;

@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use polars::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result, Step};
@@ -118,11 +118,14 @@ impl Describe for DataFrame {
 const ROW_GROUP: usize = 1 << 18;
 
 /// A column with one list of numbers a row, the rows of `matrix`.
-pub(crate) fn vectors<T: PolarsNumericType>(name: &str, matrix: &Array2<T::Native>) -> Column {
+pub(crate) fn vectors<T: PolarsNumericType>(name: &str, matrix: ArrayView2<T::Native>) -> Column {
     let (rows, width) = matrix.dim();
     let mut builder = ListPrimitiveChunkedBuilder::<T>::new(name.into(), rows, rows * width, T::get_static_dtype());
     for row in matrix.rows() {
-        builder.append_values_iter(row.iter().copied());
+        match row.as_slice() {
+            Some(row) => builder.append_slice(row),
+            None => builder.append_values_iter(row.iter().copied()),
+        }
     }
     builder.finish().into_column()
 }
@@ -130,7 +133,7 @@ pub(crate) fn vectors<T: PolarsNumericType>(name: &str, matrix: &Array2<T::Nativ
 /// The matrix in a column of lists, a row each. `width` is the length that every list must have; without it, that of the first.
 pub(crate) fn matrix<T: PolarsNumericType>(column: &Column, width: Option<usize>) -> PolarsResult<Array2<T::Native>> {
     let lists = column.list()?;
-    let (mut values, mut width) = (Vec::new(), width);
+    let (mut values, mut width) = (Vec::with_capacity(lists.get_inner().len()), width);
     for list in lists.amortized_iter() {
         let list = list.ok_or_else(|| polars_err!(ComputeError: "a row of {} is null", column.name()))?;
         let list = list.as_ref().cast(&T::get_static_dtype())?;
@@ -139,7 +142,10 @@ pub(crate) fn matrix<T: PolarsNumericType>(column: &Column, width: Option<usize>
             list.len() == wanted && list.null_count() == 0,
             ComputeError: "a row of {} has not {wanted} numbers", column.name()
         );
-        values.extend(list.unpack::<T>()?.no_null_iter());
+        match list.unpack::<T>()?.cont_slice() {
+            Ok(list) => values.extend_from_slice(list),
+            Err(_) => values.extend(list.unpack::<T>()?.no_null_iter()),
+        }
     }
     Array2::from_shape_vec((lists.len(), width.unwrap_or(0)), values)
         .map_err(|error| polars_err!(ComputeError: "{error}"))

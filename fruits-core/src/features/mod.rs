@@ -3,12 +3,13 @@
 mod clusters;
 mod earlier;
 mod parts;
+mod scan;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2, Axis, s};
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ use crate::table;
 pub(crate) use earlier::Earlier;
 use parts::{EARLIER_FAILURES, FAILURES};
 pub(crate) use parts::{FeaturesWriter, ROWS_PER_PART, task_of_part};
+pub use scan::FeaturesScan;
 
 /// More features than this a photo has from no network that anybody uses.
 const MAX_FEATURES: usize = 1 << 20;
@@ -103,57 +105,43 @@ pub struct Timings {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Features {
-    table: DataFrame,
+    /// `path` and `label`, rows as in the matrix.
+    names: DataFrame,
     matrix: Arc<Array2<f32>>,
+    /// Both in one, made when somebody asks: it has the numbers once more.
+    table: Arc<OnceLock<DataFrame>>,
     failures: Arc<[Failure]>,
     manifest: Manifest,
 }
 
 impl Features {
-    /// Puts rows together.
+    /// Puts rows together: those of a table that has the columns it must have.
     pub(crate) fn new(table: DataFrame, failures: Vec<Failure>, manifest: Manifest) -> Result<Self> {
-        let matrix = check(&table, manifest.model.features)
+        let (names, matrix) = split(table, manifest.model.features)
             .map_err(|error| Error::from_source(Step::Input, "features", error))?;
-        Ok(Features {
-            table,
-            matrix: Arc::new(matrix),
-            failures: failures.into(),
-            manifest,
-        })
+        Ok(Self::of(names, matrix, failures, manifest))
     }
 
-    /// Reads what [`write`](Self::write) or `fruits features` wrote.
+    /// Puts `path` and `label` beside as many rows of a matrix.
+    fn of(names: DataFrame, matrix: Array2<f32>, failures: Vec<Failure>, manifest: Manifest) -> Self {
+        debug_assert_eq!(names.height(), matrix.nrows());
+        Features {
+            names,
+            matrix: Arc::new(matrix),
+            table: Arc::default(),
+            failures: failures.into(),
+            manifest,
+        }
+    }
+
+    /// Reads what [`write`](Self::write) or `fruits features` wrote. What does not fit into memory can be [scanned](Self::scan).
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no such folder, or no manifest in it; [`ErrorKind::Invalid`] if whatever wrote it did
-    /// not finish, or a file is damaged.
+    /// not finish, or a file is damaged; [`ErrorKind::TooLarge`] if there is not enough memory.
     pub async fn read(location: &str) -> Result<Self> {
-        interrupt::race(Step::Read, Self::read_from(&*store::open(location)?)).await?
-    }
-
-    async fn read_from(store: &dyn Store) -> Result<Self> {
-        let finished = open(store).await?;
-        let failures = read_failures(store, &finished).await?;
-        let manifest = finished.about;
-        let mut table = rows(&[], &[], &Array2::zeros((0, manifest.model.features)))?;
-        for part in &manifest.parts {
-            let part_table = parts::read(store, part).await?;
-            table
-                .vstack_mut(&part_table)
-                .map_err(|error| Error::from_source(Step::Read, store.uri(&part.file), error))?;
-        }
-        table.rechunk_mut();
-        if (table.height(), failures.len()) != (manifest.photos, manifest.failures) {
-            let message = format!(
-                "the manifest says {} photos and {} failures, found {} and {}",
-                manifest.photos,
-                manifest.failures,
-                table.height(),
-                failures.len()
-            );
-            return Err(Error::new(ErrorKind::Invalid, Step::Read, store.uri(""), message));
-        }
-        Self::new(table, failures, manifest).map_err(|error| error.about(store.uri("")))
+        let all = async { FeaturesScan::open(location).await?.read_all().await };
+        interrupt::race(Step::Read, all).await?
     }
 
     /// Writes the table to a new folder or prefix: Parquet files in `features/`, which other tools read as one table, and beside them what
@@ -172,7 +160,7 @@ impl Features {
     pub async fn write_with(&self, location: &str, if_exists: IfExists) -> Result<()> {
         let mut writer = FeaturesWriter::begin(store::open(location)?, if_exists).await?;
         for first in (0..self.len()).step_by(ROWS_PER_PART) {
-            let push = writer.push(self.table.slice(first as i64, ROWS_PER_PART));
+            let push = writer.push(self.some(first, ROWS_PER_PART));
             let pushed = interrupt::race(Step::Write, push).await.flatten();
             writer.run().or_release(pushed).await?;
         }
@@ -180,9 +168,29 @@ impl Features {
         Ok(())
     }
 
-    /// The table: `path` (str), `label` (str), `features` (list of f32, with MobileNetV2 1280).
+    /// The table: `path` (str), `label` (str), `features` (list of f32, with MobileNetV2 1280). It is made by the first call, and takes as
+    /// much memory again as the [matrix](Self::matrix).
     pub fn table(&self) -> &DataFrame {
-        &self.table
+        self.table.get_or_init(|| self.some(0, self.len()))
+    }
+
+    /// So many rows of the table, or those that there are.
+    pub(crate) fn some(&self, first: usize, rows: usize) -> DataFrame {
+        let mut table = self.names.slice(first as i64, rows);
+        let matrix = self.matrix.slice(s![first..first + table.height(), ..]);
+        table
+            .with_column(table::vectors::<Float32Type>("features", matrix))
+            .expect("a row of the matrix for each name");
+        table
+    }
+
+    /// The rows as [`FeaturesScan::parts`] gives them, a part of a file's size at a time; of no rows, one part without any.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Features> + Send + '_ {
+        (0..self.len().max(1)).step_by(ROWS_PER_PART).map(|first| {
+            let names = self.names.slice(first as i64, ROWS_PER_PART);
+            let matrix = self.matrix.slice(s![first..first + names.height(), ..]).to_owned();
+            Self::of(names, matrix, Vec::new(), self.manifest.clone())
+        })
     }
 
     /// The features, with MobileNetV2 `n x 1280`, rows as in the table.
@@ -233,7 +241,12 @@ impl Features {
             is_partial: true,
             ..self.manifest.clone()
         };
-        Self::new(self::rows(&paths, &labels, &matrix)?, self.failures.to_vec(), manifest)
+        Ok(Self::of(
+            names(&paths, &labels),
+            matrix,
+            self.failures.to_vec(),
+            manifest,
+        ))
     }
 
     /// The rows of which something holds, told by path and label.
@@ -257,8 +270,12 @@ impl Features {
     pub(crate) fn with_matrix(&self, matrix: &Array2<f32>) -> Result<Self> {
         let mut manifest = self.manifest.clone();
         manifest.model.features = matrix.ncols();
-        let table = rows(&self.path_column(), &self.label_column(), matrix)?;
-        Self::new(table, self.failures.to_vec(), manifest)
+        if matrix.nrows() != self.len() {
+            let message = format!("{} rows for {} photos", matrix.nrows(), self.len());
+            return Err(Error::new(ErrorKind::Invalid, Step::Input, "features", message));
+        }
+        let failures = self.failures.to_vec();
+        Ok(Self::of(self.names.clone(), matrix.clone(), failures, manifest))
     }
 
     /// The same photos, labelled by variety: without a number at the label's end, so that `Apple Golden 1` and `Apple Golden 2`, two pieces of
@@ -276,11 +293,15 @@ impl Features {
             }
         };
         let labels: Vec<String> = self.label_column().into_iter().map(variety).collect();
-        let mut table = self.table.clone();
-        table
+        let mut names = self.names.clone();
+        names
             .with_column(Column::new("label".into(), labels))
             .expect("a label for each row");
-        Features { table, ..self.clone() }
+        Features {
+            names,
+            table: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// How far each photo is from the mean of its label, the farthest first: `path`, `label` and `distance` (Euclidean, between features).
@@ -342,7 +363,7 @@ impl Features {
 
     /// Number of photos that have features.
     pub fn len(&self) -> usize {
-        self.table.height()
+        self.matrix.nrows()
     }
 
     /// Whether no photo has features.
@@ -351,7 +372,7 @@ impl Features {
     }
 
     fn strings(&self, name: &str) -> Vec<&str> {
-        let column = self.table.column(name).and_then(|column| column.str());
+        let column = self.names.column(name).and_then(|column| column.str());
         column
             .expect("checked when the table was made")
             .no_null_iter()
@@ -363,13 +384,20 @@ fn owned(names: Vec<&str>) -> Vec<String> {
     names.into_iter().map(str::to_owned).collect()
 }
 
-/// The matrix of a table that has the columns it must have.
-fn check(table: &DataFrame, width: usize) -> PolarsResult<Array2<f32>> {
-    for name in ["path", "label"] {
-        let column = table.column(name)?.str()?;
-        polars_ensure!(column.null_count() == 0, ComputeError: "a row of {name} is null");
+/// The names and the matrix of a table that has the columns it must have.
+fn split(table: DataFrame, width: usize) -> PolarsResult<(DataFrame, Array2<f32>)> {
+    let mut names = table.select(["path", "label"])?;
+    for column in names.columns() {
+        polars_ensure!(column.str()?.null_count() == 0, ComputeError: "a row of {} is null", column.name());
     }
-    table::matrix::<Float32Type>(table.column("features")?, Some(width))
+    names.rechunk_mut();
+    let matrix = table::matrix::<Float32Type>(table.column("features")?, Some(width))?;
+    Ok((names, matrix))
+}
+
+fn names(paths: &[&str], labels: &[&str]) -> DataFrame {
+    let columns = vec![Column::new("path".into(), paths), Column::new("label".into(), labels)];
+    DataFrame::new(paths.len(), columns).expect("a label for each path")
 }
 
 /// Some rows of the table.
@@ -379,7 +407,7 @@ pub(crate) fn rows(paths: &[&str], labels: &[&str], features: &Array2<f32>) -> R
         vec![
             Column::new("path".into(), paths),
             Column::new("label".into(), labels),
-            table::vectors::<Float32Type>("features", features),
+            table::vectors::<Float32Type>("features", features.view()),
         ],
     )
     .map_err(|error| Error::from_source(Step::Infer, "features", error))
@@ -387,8 +415,7 @@ pub(crate) fn rows(paths: &[&str], labels: &[&str], features: &Array2<f32>) -> R
 
 /// The features in one part of a table, `n x width`.
 pub(crate) async fn read_part(store: &dyn Store, part: &Part, width: usize) -> Result<Array2<f32>> {
-    let table = parts::read(store, part).await?;
-    check(&table, width).map_err(|error| Error::from_source(Step::Read, store.uri(&part.file), error))
+    Ok(parts::read_rows(store, part, width).await?.1)
 }
 
 /// The rows in one part of a table, as they are in it.
@@ -454,5 +481,60 @@ pub(crate) mod tests {
         }
         let table = rows(&names(paths), &names(labels), matrix).unwrap();
         Features::new(table, Vec::new(), manifest).unwrap()
+    }
+
+    /// Writes features in parts of so many rows.
+    pub(crate) async fn write_in_parts(features: &Features, location: &str, rows: usize) {
+        let store = store::open(location).unwrap();
+        let mut writer = FeaturesWriter::begin(store, IfExists::Refuse).await.unwrap();
+        for first in (0..features.len()).step_by(rows) {
+            writer.push(features.some(first, rows)).await.unwrap();
+        }
+        let finished = writer.finish(features.failures(), features.manifest().clone());
+        finished.await.unwrap();
+    }
+
+    #[test]
+    fn the_table_has_the_rows_of_the_matrix() {
+        let names = |names: [&str; 3]| names.map(str::to_owned);
+        let matrix = ndarray::array![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]];
+        let features = features(&names(["a", "b", "c"]), &names(["Kiwi 1", "Kiwi 2", "Lemon"]), &matrix);
+        let table = features.table();
+        assert_eq!(
+            table,
+            &rows(&["a", "b", "c"], &["Kiwi 1", "Kiwi 2", "Lemon"], &matrix).unwrap()
+        );
+        let again = Features::new(table.clone(), Vec::new(), features.manifest().clone()).unwrap();
+        assert_eq!(again.matrix(), features.matrix());
+        // A table that was asked for before is not that of what was made of it.
+        assert_eq!(features.varieties().label_column(), ["Kiwi", "Kiwi", "Lemon"]);
+        let varieties = features.varieties();
+        let labels = varieties.table().column("label").unwrap().str().unwrap();
+        assert_eq!(labels.no_null_iter().collect::<Vec<_>>(), ["Kiwi", "Kiwi", "Lemon"]);
+        assert_eq!(
+            features.take(&[2]).unwrap().table(),
+            &rows(&["c"], &["Lemon"], &ndarray::array![[5.0, 6.0]]).unwrap()
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_read_is_what_was_written() {
+        let root = tempfile::tempdir().unwrap();
+        let location = root.path().to_str().unwrap();
+        let paths: Vec<String> = (0..10).map(|row| format!("/none/{row}")).collect();
+        let features = features(
+            &paths,
+            &paths,
+            &Array2::from_shape_fn((10, 3), |(i, j)| (i * 3 + j) as f32),
+        );
+        write_in_parts(&features, location, 4).await;
+        let read = Features::read(location).await.unwrap();
+        assert_eq!((read.matrix(), read.table()), (features.matrix(), features.table()));
+        // A manifest that promises more is refused before there is memory for it.
+        let manifest = std::fs::read_to_string(root.path().join(output::MANIFEST)).unwrap();
+        let more = manifest.replace("\"photos\": 10", "\"photos\": 1000000000000000000");
+        assert_ne!(more, manifest);
+        std::fs::write(root.path().join(output::MANIFEST), more).unwrap();
+        assert_eq!(Features::read(location).await.unwrap_err().kind(), ErrorKind::Invalid);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ndarray::Array2;
-use polars::prelude::DataFrame;
+use polars::prelude::{DataFrame, PolarsResult};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
@@ -206,12 +206,33 @@ pub(crate) fn task_of_part(key: &str, run: &str) -> Option<usize> {
 
 /// The table in a part. What is not the content that was written is refused before it is parsed.
 pub(super) async fn read(store: &dyn Store, part: &Part) -> Result<DataFrame> {
+    read_with(store, part, Ok).await
+}
+
+/// `path` and `label` of the rows in a part, and their features, `n x width`.
+pub(super) async fn read_rows(store: &dyn Store, part: &Part, width: usize) -> Result<(DataFrame, Array2<f32>)> {
+    read_with(store, part, move |table| super::split(table, width)).await
+}
+
+/// Hashes, decodes and converts where it keeps nobody waiting.
+async fn read_with<T: Send + 'static>(
+    store: &dyn Store,
+    part: &Part,
+    convert: impl FnOnce(DataFrame) -> PolarsResult<T> + Send + 'static,
+) -> Result<T> {
     let content = store.get(&part.file, Length::AtMost(output::MAX_FILE)).await?;
-    let uri = store.uri(&part.file);
-    if store::sha256(&content) != part.sha256 {
-        return Err(Error::new(ErrorKind::Invalid, Step::Read, uri, output::DAMAGED));
-    }
-    table::from_parquet(content, &uri)
+    let (uri, sha256) = (store.uri(&part.file), part.sha256.clone());
+    let subject = uri.clone();
+    let work = move || {
+        if store::sha256(&content) != sha256 {
+            return Err(Error::new(ErrorKind::Invalid, Step::Read, uri, output::DAMAGED));
+        }
+        let table = table::from_parquet(content, &uri)?;
+        convert(table).map_err(|error| Error::from_source(Step::Read, uri, error))
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panic| Err(Error::from_source(Step::Read, subject, panic)))
 }
 
 /// The names of an output as versions before the protocol wrote it: all in one folder.

@@ -51,7 +51,7 @@ enum Command {
     /// Fit an exact PCA to features, and project them
     ///
     /// Writes the components and the projected photos as Parquet to LOCATION/components and LOCATION/projection, a manifest, and
-    /// _SUCCESS last.
+    /// _SUCCESS last. Features are read part by part, twice, so memory does not grow with the number of photos.
     Pca(PcaArgs),
     /// Project other photos on a PCA that was saved
     ///

@@ -36,13 +36,14 @@ pub struct ProjectArgs {
 }
 
 pub async fn pca(args: PcaArgs) -> Result<()> {
-    let features = Features::read(&args.features).await?;
+    let features = Features::scan(&args.features).await?;
     let mut params = Pca::params().standardize(args.standardize);
     if let Some(components) = args.components {
         params = params.components(components);
     }
-    let pca = params.fit_features(&features)?;
-    pca.write(&args.output.out, &features, args.output.if_exists()).await?;
+    let pca = params.fit_scan(&features).await?;
+    pca.write_scan(&args.output.out, &features, args.output.if_exists())
+        .await?;
 
     let ratios = pca.explained_variance_ratio();
     tell(format!(
@@ -82,8 +83,9 @@ pub async fn pca(args: PcaArgs) -> Result<()> {
 
 pub async fn project(args: ProjectArgs) -> Result<()> {
     let pca = Pca::read(&args.pca).await?;
-    let features = Features::read(&args.features).await?;
-    pca.write(&args.output.out, &features, args.output.if_exists()).await?;
+    let features = Features::scan(&args.features).await?;
+    pca.write_scan(&args.output.out, &features, args.output.if_exists())
+        .await?;
     tell(format!(
         "{} on {}: {}",
         counted(features.len(), "photo"),

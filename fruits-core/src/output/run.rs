@@ -180,6 +180,12 @@ impl Run {
         result
     }
 
+    /// Removes what it has made, and gives the folder back.
+    pub async fn discard(self) {
+        let made = self.files.iter().map(|file| self.made(&file.name)).collect();
+        let _ = join(self.delete(made), self.release()).await;
+    }
+
     async fn release(&self) {
         for state in [State::Working, State::Finishing] {
             if self.store.swap(OWNER, Some(self.owner(state)), None).await.is_ok() {

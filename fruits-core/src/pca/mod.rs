@@ -3,21 +3,29 @@
 //! It equals scikit-learn's `PCA(svd_solver="full")`: centred, not scaled, divided by `n - 1`; the sign of a component is that of its
 //! largest entry. The spectrum is always whole, so ratios are shares of the total variance however many components are kept.
 
+mod gather;
 mod moments;
 mod persist;
+#[cfg(test)]
+mod tests;
 
+use faer::linalg::matmul::{matmul, triangular};
 use faer::linalg::solvers::Llt;
 use faer::prelude::Solve;
 use faer::{Accum, Mat, MatMut, MatRef, Par, Side};
 use linfa::ParamGuard;
 use linfa::dataset::DatasetBase;
 use linfa::traits::{Fit, Transformer};
-use ndarray::{Array1, Array2, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, CowArray, Ix2, s};
 
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::features::Features;
+use crate::features::{Features, FeaturesScan};
 use crate::interrupt;
 pub use moments::Moments;
+
+/// Rows that are projected at a time; the copy of a block stays below 22 MB.
+const BLOCK: usize = 2048;
+const NOT_FINITE: &str = "a feature is not finite";
 
 impl From<linfa::error::Error> for Error {
     fn from(error: linfa::error::Error) -> Self {
@@ -70,7 +78,31 @@ impl PcaParams {
     /// # Errors
     /// As [`Pca::fit`].
     pub fn fit_features(&self, features: &Features) -> Result<Pca> {
-        self.check_ref()?.fit_matrix(features.matrix().mapv(f64::from))
+        self.check_ref()?.fit_rows(features.matrix().view())
+    }
+
+    /// Fits to features that lie at a location, in memory that does not grow with the number of photos: they are read part by part.
+    ///
+    /// ```no_run
+    /// use fruits_core::{Features, Pca};
+    ///
+    /// # async fn example() -> fruits_core::Result<()> {
+    /// let scan = Features::scan("s3://fruits/Results").await?;
+    /// let pca = Pca::params().fit_scan(&scan).await?;
+    /// println!("{} of {}", pca.components_for(0.9999), pca.mean().len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Pca::fit`]; about the file, if one is missing, damaged, or has a feature that is not finite.
+    pub async fn fit_scan(&self, scan: &FeaturesScan) -> Result<Pca> {
+        let params = self.check_ref()?;
+        // Fewer photos than features are few.
+        if scan.len() < scan.manifest().model.features {
+            return params.fit_rows(scan.read().await?.matrix().view());
+        }
+        params.fit_moments(&Moments::of_scan(scan).await?)
     }
 }
 
@@ -95,20 +127,21 @@ impl<T> Fit<Array2<f64>, T, Error> for PcaValidParams {
     type Object = Pca;
 
     fn fit(&self, dataset: &DatasetBase<Array2<f64>, T>) -> Result<Pca> {
-        self.fit_matrix(dataset.records().clone())
+        self.fit_rows(dataset.records().view())
     }
 }
 
 impl PcaValidParams {
     /// From the smaller side: `n x n` products of photos, or the `d x d` covariance of features.
-    fn fit_matrix(&self, mut rows: Array2<f64>) -> Result<Pca> {
+    fn fit_rows<T: Copy + Into<f64> + Sync>(&self, rows: ArrayView2<T>) -> Result<Pca> {
         let (n, d) = rows.dim();
-        if rows.iter().any(|value| !value.is_finite()) {
-            return Err(invalid("a feature is not finite"));
+        if rows.iter().any(|&value| !value.into().is_finite()) {
+            return Err(invalid(NOT_FINITE));
         }
         if n >= d || n < 2 {
-            return self.fit_moments(&Moments::unless_interrupted(rows.view())?);
+            return self.fit_moments(&Moments::unless_interrupted(rows)?);
         }
+        let mut rows = rows.mapv(Into::into);
         let mean = rows.mean_axis(Axis(0)).expect("there are two rows at least");
         rows -= &mean;
         let scale = self
@@ -117,7 +150,12 @@ impl PcaValidParams {
         if let Some(scale) = &scale {
             rows /= scale;
         }
-        let (squares, vectors) = eigen(&product(rows.view(), rows.t()))?;
+        let mut products = Array2::zeros((n, n));
+        let in_order = in_order(rows.t());
+        if let Some(columns) = faer_view(&in_order) {
+            add_half(&mut products, columns);
+        }
+        let (squares, vectors) = eigen(&products)?;
         let rank = rank(&squares, d).min(n - 1);
         let kept = self.components.unwrap_or(rank).min(rank);
         let mut components = product(vectors.slice(s![.., ..kept]).t(), rows.view());
@@ -293,21 +331,7 @@ impl Pca {
     /// # Errors
     /// [`ErrorKind::Invalid`] if a photo has not as many features as the PCA.
     pub fn project(&self, rows: ArrayView2<f64>) -> Result<Array2<f64>> {
-        if rows.ncols() != self.mean.len() {
-            return Err(invalid(format!(
-                "{} features a photo, the PCA was fitted to {}",
-                rows.ncols(),
-                self.mean.len()
-            )));
-        }
-        let mut rows = rows.to_owned();
-        if self.centre_projection {
-            rows -= &self.mean;
-        }
-        if let Some(scale) = &self.scale {
-            rows /= scale;
-        }
-        Ok(product(rows.view(), self.components.t()))
+        self.project_rows(rows)
     }
 
     /// The coordinates of photos along the components, `n x k`.
@@ -315,8 +339,36 @@ impl Pca {
     /// # Errors
     /// As [`project`](Self::project).
     pub fn project_features(&self, features: &Features) -> Result<Array2<f64>> {
-        let (pca, features) = (self.clone(), features.clone());
-        interrupt::apart(Step::Pca, move || pca.project(features.matrix().mapv(f64::from).view()))?
+        self.project_rows(features.matrix().view())
+    }
+
+    fn project_rows<T: Copy + Into<f64>>(&self, rows: ArrayView2<T>) -> Result<Array2<f64>> {
+        self.check_width(rows.ncols())?;
+        let mut projection = Array2::zeros((rows.nrows(), self.components.nrows()));
+        let blocks = rows.axis_chunks_iter(Axis(0), BLOCK);
+        for (rows, projection) in blocks.zip(projection.axis_chunks_iter_mut(Axis(0), BLOCK)) {
+            interrupt::check(Step::Pca)?;
+            let mut rows: Array2<f64> = rows.mapv(Into::into);
+            if self.centre_projection {
+                rows -= &self.mean;
+            }
+            if let Some(scale) = &self.scale {
+                rows /= scale;
+            }
+            product_into(rows.view(), self.components.t(), projection);
+        }
+        Ok(projection)
+    }
+
+    /// Fails unless a photo has as many features as those that it was fitted to.
+    fn check_width(&self, width: usize) -> Result<()> {
+        let wanted = self.mean.len();
+        if width == wanted {
+            return Ok(());
+        }
+        Err(invalid(format!(
+            "{width} features a photo, the PCA was fitted to {wanted}"
+        )))
     }
 }
 
@@ -339,7 +391,7 @@ fn standard_deviation(squares: Array1<f64>, n: usize) -> Array1<f64> {
     })
 }
 
-/// Eigenvalues, largest first and none negative, and eigenvectors as columns, of a symmetric matrix.
+/// Eigenvalues, largest first and none negative, and eigenvectors as columns, of a symmetric matrix, of which the lower half is looked at.
 fn eigen(symmetric: &Array2<f64>) -> Result<(Array1<f64>, Array2<f64>)> {
     let size = symmetric.nrows();
     let matrix = Mat::from_fn(size, size, |i, j| symmetric[[i, j]]);
@@ -364,21 +416,58 @@ fn rank(squares: &Array1<f64>, side: usize) -> usize {
 
 /// The matrix product `a b`, on all cores.
 pub(crate) fn product(a: ArrayView2<f64>, b: ArrayView2<f64>) -> Array2<f64> {
-    let (a, b) = (a.as_standard_layout(), b.as_standard_layout());
     let mut result = Array2::zeros((a.nrows(), b.ncols()));
-    let (rows, inner, columns) = (a.nrows(), a.ncols(), b.ncols());
-    let slices = (result.as_slice_mut(), a.as_slice(), b.as_slice());
-    if let (Some(result), Some(a), Some(b)) = slices {
-        faer::linalg::matmul::matmul(
-            MatMut::from_row_major_slice_mut(result, rows, columns),
-            Accum::Replace,
-            MatRef::from_row_major_slice(a, rows, inner),
-            MatRef::from_row_major_slice(b, inner, columns),
+    product_into(a, b, result.view_mut());
+    result
+}
+
+/// The matrix product `a b` where there is place for it, rows in one piece.
+fn product_into(a: ArrayView2<f64>, b: ArrayView2<f64>, mut result: ArrayViewMut2<f64>) {
+    let (rows, columns) = result.dim();
+    let (a, b) = (in_order(a), in_order(b));
+    if let (Some(result), Some(a), Some(b)) = (result.as_slice_mut(), faer_view(&a), faer_view(&b)) {
+        let result = MatMut::from_row_major_slice_mut(result, rows, columns);
+        matmul(result, Accum::Replace, a, b, 1.0, Par::rayon(0));
+    }
+}
+
+/// Adds the products of columns, `rows^T rows`, to a square matrix: to its lower half, the diagonal with it. On all cores.
+fn add_half(square: &mut Array2<f64>, rows: MatRef<f64>) {
+    use triangular::BlockStructure::{Rectangular, TriangularLower};
+    let d = square.nrows();
+    if let Some(square) = square.as_slice_mut() {
+        triangular::matmul(
+            MatMut::from_row_major_slice_mut(square, d, d),
+            TriangularLower,
+            Accum::Add,
+            rows.transpose(),
+            Rectangular,
+            rows,
+            Rectangular,
             1.0,
             Par::rayon(0),
         );
     }
-    result
+}
+
+/// The matrix as it is, if its rows or its columns are in one piece; a copy otherwise.
+fn in_order(matrix: ArrayView2<f64>) -> CowArray<f64, Ix2> {
+    match matrix.is_standard_layout() || matrix.t().is_standard_layout() {
+        true => matrix.into(),
+        false => matrix.as_standard_layout().into_owned().into(),
+    }
+}
+
+/// faer's view of a matrix whose rows or columns are in one piece.
+fn faer_view<'a>(matrix: &'a CowArray<f64, Ix2>) -> Option<MatRef<'a, f64>> {
+    let (rows, columns) = matrix.dim();
+    match matrix.as_slice() {
+        Some(by_rows) => Some(MatRef::from_row_major_slice(by_rows, rows, columns)),
+        None => {
+            let by_columns = matrix.view().reversed_axes().to_slice()?;
+            Some(MatRef::from_column_major_slice(by_columns, rows, columns))
+        }
+    }
 }
 
 /// The rows that a symmetric, positive definite matrix turns into these rows.

@@ -1,14 +1,13 @@
 //! Count, mean and second moment of rows: all that a PCA needs, and they can be gathered in parts.
 
+use futures::TryStreamExt;
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
-use super::{invalid, product};
+use super::gather::{BLOCK, Gathering};
+use super::{NOT_FINITE, invalid};
 use crate::error::{Result, Step};
-use crate::features::Features;
+use crate::features::{Features, FeaturesScan};
 use crate::interrupt;
-
-/// Rows that are centred at a time; the copy of a block stays below 22 MB.
-const BLOCK: usize = 2048;
 
 /// Count, mean and centred second moment of rows, in f64. Parts of a data set can be merged, in a fixed order for equal bits.
 ///
@@ -25,9 +24,9 @@ const BLOCK: usize = 2048;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
-    count: usize,
-    mean: Array1<f64>,
-    scatter: Array2<f64>,
+    pub(super) count: usize,
+    pub(super) mean: Array1<f64>,
+    pub(super) scatter: Array2<f64>,
 }
 
 impl Moments {
@@ -42,47 +41,45 @@ impl Moments {
 
     /// The moments of the rows of a matrix, `n x d`.
     pub fn of(rows: ArrayView2<f64>) -> Self {
-        let mut moments = Moments::empty(rows.ncols());
-        for block in rows.axis_chunks_iter(Axis(0), BLOCK) {
-            moments.add(&Moments::of_block(block.to_owned()));
-        }
-        moments
+        Self::of_rows(rows)
     }
 
     /// As [`of`](Self::of), unless the cell is interrupted.
-    pub(super) fn unless_interrupted(rows: ArrayView2<f64>) -> Result<Self> {
-        let mut moments = Moments::empty(rows.ncols());
+    pub(super) fn unless_interrupted<T: Copy + Into<f64> + Sync>(rows: ArrayView2<T>) -> Result<Self> {
+        let mut gathering = Gathering::new(rows.ncols());
         for block in rows.axis_chunks_iter(Axis(0), BLOCK) {
             interrupt::check(Step::Pca)?;
-            moments.add(&Moments::of_block(block.to_owned()));
+            gathering.add(block);
         }
-        Ok(moments)
+        Ok(gathering.finish())
     }
 
     /// The moments of features.
     pub fn of_features(features: &Features) -> Self {
-        Self::of_matrix(features.matrix())
+        Self::of_rows(features.matrix().view())
     }
 
-    pub(crate) fn of_matrix(matrix: &Array2<f32>) -> Self {
-        let mut moments = Moments::empty(matrix.ncols());
-        for block in matrix.axis_chunks_iter(Axis(0), BLOCK) {
-            moments.add(&Moments::of_block(block.mapv(f64::from)));
+    /// The moments of features that lie at a location. They are read part by part, so memory does not grow with their number, and while one part
+    /// is multiplied, the next is read.
+    ///
+    /// # Errors
+    /// As [`FeaturesScan::parts`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) about the file if a feature is not finite.
+    pub async fn of_scan(scan: &FeaturesScan) -> Result<Self> {
+        let mut gathering = Gathering::new(scan.manifest().model.features);
+        let mut parts = scan.parts();
+        while let Some(part) = interrupt::race(Step::Read, parts.try_next()).await?? {
+            if part.matrix().iter().any(|number| !number.is_finite()) {
+                return Err(invalid(NOT_FINITE).about(scan.uri(&part)));
+            }
+            gathering.add(part.matrix().view());
         }
-        moments
+        Ok(gathering.finish())
     }
 
-    fn of_block(mut rows: Array2<f64>) -> Self {
-        let count = rows.nrows();
-        let Some(mean) = rows.mean_axis(Axis(0)) else {
-            return Moments::empty(rows.ncols());
-        };
-        rows -= &mean;
-        Moments {
-            count,
-            mean,
-            scatter: product(rows.t(), rows.view()),
-        }
+    pub(crate) fn of_rows<T: Copy + Into<f64> + Sync>(rows: ArrayView2<T>) -> Self {
+        let mut gathering = Gathering::new(rows.ncols());
+        gathering.add(rows);
+        gathering.finish()
     }
 
     /// Adds the rows behind `other` to these.

@@ -1,13 +1,14 @@
 //! A PCA as a folder: tables for people, and all numbers for reading it back.
 
 use bytes::Bytes;
+use futures::stream::{self, Stream, TryStreamExt};
 use ndarray::Array1;
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Pca;
 use crate::error::{Error, Result, Step};
-use crate::features::Features;
+use crate::features::{Features, FeaturesScan};
 use crate::holds::{self, Wanted};
 use crate::interrupt;
 use crate::output::{self, IfExists, Kind, Run};
@@ -16,7 +17,8 @@ use crate::table;
 use crate::tensors::{self, Tensor, Tensors};
 
 const COMPONENTS: (&str, &str) = ("components/part-00000-00000", ".parquet");
-const PROJECTION: (&str, &str) = ("projection/part-00000-00000", ".parquet");
+/// Its parts are numbered.
+const PROJECTION: (&str, &str) = ("projection/part-00000-", ".parquet");
 const STATE: (&str, &str) = ("_pca", ".safetensors");
 /// Its name before it carried a run.
 const EARLIER_STATE: &str = "pca.safetensors";
@@ -52,7 +54,7 @@ impl Pca {
                 column("explained_variance", &self.explained_variance),
                 column("explained_variance_ratio", &self.explained_variance_ratio()),
                 column("cumulative_ratio", &self.cumulative_ratio()),
-                table::vectors::<Float64Type>("vector", &self.components),
+                table::vectors::<Float64Type>("vector", self.components.view()),
             ],
         )
         .expect("five columns of one length")
@@ -67,7 +69,7 @@ impl Pca {
         let columns = vec![
             Column::new("path".into(), features.path_column()),
             Column::new("label".into(), features.label_column()),
-            table::vectors::<Float64Type>("projection", &projection),
+            table::vectors::<Float64Type>("projection", projection.view()),
         ];
         DataFrame::new(features.len(), columns).map_err(|error| Error::from_source(Step::Pca, "projection", error))
     }
@@ -79,31 +81,60 @@ impl Pca {
     /// # Errors
     /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) as `if_exists` says; as [`project`](Pca::project).
     pub async fn write(&self, location: &str, features: &Features, if_exists: IfExists) -> Result<()> {
-        let store = store::open(location)?;
-        let at = |(begin, _): (&str, &str)| store.uri(begin);
-        let files = [
-            (
-                COMPONENTS,
-                table::to_parquet(&self.components_table(), &at(COMPONENTS))?,
-            ),
-            (
-                PROJECTION,
-                table::to_parquet(&self.projection_table(features)?, &at(PROJECTION))?,
-            ),
-            (STATE, self.state(&at(STATE))?),
-        ];
+        self.check_width(features.manifest().model.features)?;
+        self.write_parts(location, stream::iter(features.parts().map(Ok)), if_exists)
+            .await
+    }
+
+    /// As [`write`](Self::write), with the coordinates of features that lie at a location: they are read, projected and written part by part.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); about the file, if one of the features is missing or damaged. Then nothing is left at the location.
+    pub async fn write_scan(&self, location: &str, scan: &FeaturesScan, if_exists: IfExists) -> Result<()> {
+        self.check_width(scan.manifest().model.features)?;
+        self.write_parts(location, scan.parts(), if_exists).await
+    }
+
+    async fn write_parts(
+        &self,
+        location: &str,
+        parts: impl Stream<Item = Result<Features>>,
+        if_exists: IfExists,
+    ) -> Result<()> {
+        let mut run = Run::begin(store::open(location)?, &KIND, if_exists).await?;
+        let put = interrupt::race(Step::Write, self.put_files(&mut run, parts)).await;
+        if let Err(error) = put.flatten() {
+            // Nothing of it is worth resuming.
+            run.discard().await;
+            return Err(error);
+        }
         let manifest = Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             n: self.n,
             centre_projection: self.centre_projection,
         };
-        let mut run = Run::begin(store, &KIND, if_exists).await?;
-        for ((begin, end), content) in files {
-            let name = format!("{begin}-{}{end}", run.id());
-            let put = interrupt::race(Step::Write, run.put(&name, content)).await.flatten();
-            run.or_release(put).await?;
-        }
         run.finish(&manifest).await
+    }
+
+    async fn put_files(&self, run: &mut Run, parts: impl Stream<Item = Result<Features>>) -> Result<()> {
+        let name = |run: &Run, (begin, end): (&str, &str), number: &str| format!("{begin}{number}-{}{end}", run.id());
+        let mut number = 0;
+        let mut parts = std::pin::pin!(parts);
+        while let Some(part) = parts.try_next().await? {
+            let name = name(run, PROJECTION, &format!("{number:05}"));
+            let table = self.projection_table(&part)?;
+            drop(part);
+            let file = table::to_parquet(&table, &run.store().uri(&name))?;
+            drop(table);
+            run.put(&name, file).await?;
+            number += 1;
+        }
+        let components = name(run, COMPONENTS, "");
+        let table = table::to_parquet(&self.components_table(), &run.store().uri(&components))?;
+        run.put(&components, table).await?;
+        let state = name(run, STATE, "");
+        let tensors = self.state(&run.store().uri(&state))?;
+        run.put(&state, tensors).await
     }
 
     /// Reads what [`write`](Self::write) or `fruits pca` wrote.

@@ -83,7 +83,7 @@ impl Classifier {
         let mut run = Run::begin(store.clone(), &KIND, if_exists).await?;
         let put = async {
             for (number, first) in (0..features.len()).step_by(ROWS_PER_PART).enumerate() {
-                let mut part = features.table().slice(first as i64, ROWS_PER_PART);
+                let mut part = features.some(first, ROWS_PER_PART);
                 let shown: Vec<Option<&[u8]>> = pictures[first..][..part.height()]
                     .iter()
                     .map(|picture| (!picture.is_empty()).then_some(&**picture))

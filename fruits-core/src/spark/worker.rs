@@ -93,7 +93,9 @@ async fn serve(order: Order, lines: BoxStream<'static, Result<String>>) -> Resul
             let mut moments = Moments::empty(width);
             for line in &items {
                 let part: Part = from_line(line)?;
-                moments.merge(&Moments::of_matrix(&features::read_part(&*store, &part, width).await?))?;
+                moments.merge(&Moments::of_rows(
+                    features::read_part(&*store, &part, width).await?.view(),
+                ))?;
             }
             Outcome::Moments(BASE64_STANDARD.encode(moments.to_bytes()))
         }
