@@ -106,14 +106,14 @@ def pictures(page):
             save(page, f"hub-{theme.lower()}-{number}")
 
 
-def export(page):
-    """The page that the menu gives."""
-    page.keyboard.press("Control+s")
+def export(page, hub):
+    """The saved notebook as a page, by the address that JupyterLab's menu "Save and Export Notebook As: HTML" opens."""
+    notebook = hub.folder / "notebooks" / NOTEBOOK
     page.get_by_role("menuitem", name="File", exact=True).click()
-    page.get_by_text("Save and Export Notebook As", exact=True).hover()
-    with page.expect_download() as download:
-        page.locator(".lm-Menu-itemLabel").get_by_text("HTML", exact=True).click()
-    return pathlib.Path(download.value.path()).read_text()
+    page.locator(".lm-Menu-itemLabel").get_by_text("Save Notebook", exact=True).click()
+    while "<iframe" not in notebook.read_text():
+        page.wait_for_timeout(200)
+    return page.request.get(f"{hub.url}/user/tester/nbconvert/html/notebooks/{NOTEBOOK}?download=true").text()
 
 
 @pytest.mark.parametrize("user, password", [("tester", "wrong"), ("tester", ""), ("tester", "ümläut"), ("root", None)])
@@ -162,7 +162,7 @@ def test_the_first_notebook_in_jupyterlab(hub, browser):  # noqa: F811
     assert "11 to 16 of 16" in rows.inner_text() and rows.locator("tbody tr").count() == 6
     save(page, "hub-table")
 
-    exported = export(page)
+    exported = export(page, hub)
     notebook = nbformat.read(hub.folder / "notebooks" / NOTEBOOK, as_version=4)
     exporter = HTMLExporter(template_name="offline", extra_template_basedirs=[str(ROOT / "bootstrap/nbconvert")])
     expected, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": pathlib.Path(NOTEBOOK).stem}})
