@@ -30,7 +30,7 @@ class Notebook:
     def __init__(self, path: pathlib.Path, html: pathlib.Path):
         self.path, self.html = path, html
         self.content = nbformat.read(path, as_version=4)
-        self.content.metadata.setdefault("kernelspec", {})["name"] = KERNEL
+        self.content.metadata["kernelspec"] = {"name": KERNEL, "display_name": "Rust (fruits)", "language": "rust"}
         # Kernels that start together would make each other slow.
         self.is_started, self.is_run = asyncio.Event(), asyncio.Event()
         self.failure: str | None = None
