@@ -27,7 +27,7 @@ def packed(array, kind):
 
 def category(name, values):
     names, codes = numpy.unique(values, return_inverse=True)
-    return {"name": name, "names": [str(name) for name in names], "codes": packed(codes, "<u2")}
+    return {"name": name, "names": [str(name) for name in names], "codes": packed(codes, "<u4")}
 
 
 class Page:

@@ -25,14 +25,14 @@ pub(super) struct Colouring {
 
 #[derive(Debug, Clone)]
 enum Values {
-    Names { names: Vec<String>, codes: Vec<u16> },
+    Names { names: Vec<String>, codes: Vec<u32> },
     Numbers(Vec<f32>),
 }
 
 impl Colouring {
     /// The values are names, which come in the order of the alphabet.
     pub(super) fn of_names(name: &str, values: &[&str]) -> Self {
-        let mut codes: BTreeMap<&str, u16> = values.iter().map(|value| (*value, 0)).collect();
+        let mut codes: BTreeMap<&str, u32> = values.iter().map(|value| (*value, 0)).collect();
         codes.values_mut().zip(0..).for_each(|(code, index)| *code = index);
         Colouring {
             name: name.to_owned(),
@@ -99,7 +99,7 @@ impl Colouring {
             order.sort_by_key(|&index| names[index].parse::<i128>().unwrap_or(i128::MAX));
             let mut place = vec![0; names.len()];
             order.iter().zip(0..).for_each(|(&index, at)| place[index] = at);
-            codes.iter_mut().for_each(|code| *code = place[usize::from(*code)]);
+            codes.iter_mut().for_each(|code| *code = place[*code as usize]);
             *names = order
                 .into_iter()
                 .map(|index| std::mem::take(&mut names[index]))
@@ -120,7 +120,7 @@ impl Colouring {
     pub(super) fn json(&self) -> Value {
         match &self.values {
             Values::Names { names, codes } => {
-                let codes: Vec<u8> = codes.iter().copied().flat_map(u16::to_le_bytes).collect();
+                let codes: Vec<u8> = codes.iter().copied().flat_map(u32::to_le_bytes).collect();
                 json!({ "name": self.name, "names": names, "codes": BASE64_STANDARD.encode(codes) })
             }
             Values::Numbers(values) => {

@@ -45,7 +45,7 @@ function ramp(share) {
 // A column gives each photo a mark: the index of a colour and of a shape.
 for (const column of columns) {
   if (column.names) {
-    column.codes = unpack(column.codes, Uint16Array);
+    column.codes = unpack(column.codes, Uint32Array);
     column.counts = new Uint32Array(column.names.length);
     for (const code of column.codes) column.counts[code]++;
     column.shown = column.names.map(() => true);
