@@ -5,7 +5,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../bootstrap/env.sh" >&2
 
 machine=$FRUITS_CACHE/old-machine
 wanted=$REPO/tests/old_machine.txt
-if ! cmp -s "$wanted" "$machine/stamp"; then
+stamp=$(cat "$wanted" "${BASH_SOURCE[0]}" | sha256sum)
+if [ "$(cat "$machine/stamp" 2>/dev/null)" != "$stamp" ]; then
     {
         system_package debootstrap debootstrap
         need debootstrap "install your system's debootstrap package"
@@ -18,9 +19,10 @@ if ! cmp -s "$wanted" "$machine/stamp"; then
         python3 -m pip install "${quiet[@]}" --disable-pip-version-check --no-deps --require-hashes --requirement "$wanted" \
             --target "$machine/usr/local/lib/python3.9/dist-packages" --python-version 3.9.2 --only-binary=:all: \
             --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64
+        cp -a "$machine/usr/local/lib/python3.9/dist-packages/"{etc,share} "$machine/usr/local/" # with --target they are not where programs look
         printf '#!/usr/bin/python3\nfrom awscli.clidriver import main\nraise SystemExit(main())\n' >"$machine/usr/local/bin/aws"
         chmod +x "$machine/usr/local/bin/aws"
-        cp "$wanted" "$machine/stamp"
+        echo "$stamp" >"$machine/stamp"
     } >&2
 fi
 echo "$machine"

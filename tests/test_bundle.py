@@ -269,6 +269,9 @@ def test_a_notebook_in_the_container_works_on_s3(hub, s3, browser):  # noqa: F81
     page.locator(".output_subarea iframe[srcdoc]").scroll_into_view_if_needed()
     page.wait_for_timeout(1000)
     save(page, "container")
+    exported = page.request.get(f"{url}/user/jovyan/nbconvert/html/{NOTEBOOK}").text()  # as the menu "Download as: HTML" does
+    assert "prefers-color-scheme" in exported, "the page of our template"
+    assert not re.search(r'(src|href)="(?!data:|#)', exported), "it needs no network"
     page.context.close()
     for name in ["Results", "Results-pca"]:
         assert s3.client.head_object(Bucket=BUCKET, Key=f"{name}/_SUCCESS")
