@@ -1,4 +1,4 @@
-"""S3 as moto plays it, on a free port of 127.0.0.1, until standard input ends: whoever starts this cannot leave it behind.
+"""S3 as moto plays it, and EMR, on a free port of 127.0.0.1, until standard input ends: whoever starts this cannot leave it behind.
 
 The first line of its output is the endpoint. `--keys BUCKET N PHOTO M` first puts N keys there, M of them the photo, evenly spread.
 """
@@ -8,7 +8,19 @@ import logging
 import pathlib
 import sys
 
+from moto.core.responses import ActionResult
+from moto.emr.responses import ElasticMapReduceResponse
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+
+def cancel_steps(self):
+    """What moto does not know."""
+    for step in self._get_param("StepIds"):
+        self.backend.describe_step(self._get_param("ClusterId"), step).state = "CANCELLED"
+    return ActionResult({"CancelStepsInfoList": []})
+
+
+ElasticMapReduceResponse.cancel_steps = cancel_steps
 
 
 def main():

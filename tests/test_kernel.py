@@ -254,7 +254,7 @@ def test_an_interrupt_ends_spark(start, monkeypatch, tmp_path):
     time.sleep(5)
     kernel.interrupt()
     ended = kernel.reply(request)
-    assert (ended["ename"], ended["evalue"]) == ("Interrupted", "spark: interrupted")
+    assert ended["ename"] == "Interrupted" and ended["evalue"].startswith("spark: interrupted")
     while not processes() <= before:  # workers end when they see that Spark is gone
         time.sleep(0.1)
     assert kernel.run("network").strip().startswith("MobileNetV2")

@@ -1,12 +1,13 @@
-//! Interrupts: the user of a notebook stops a cell, and the call that runs in it ends with an error, so that the variables stay.
+//! Interrupts: the user of a notebook stops a cell, and the call that runs in it ends with an error, so that the variables stay; or a scheduler
+//! stops a command, which then ends what it has begun elsewhere.
 //!
-//! A process that runs cells [listens](begin_cell) for SIGINT, which becomes a flag. What takes long looks at it about every tenth of a second:
-//! loops and threads [`check`] it, whoever waits has it [`race`] with that, and what cannot be stopped from within runs [`apart`]. Two cells
-//! never run at the same time, so there is one flag for all; it stays until the next cell begins, so that whatever is begun after an interrupt
-//! ends, too. No other process listens: there the signal ends the process, as ever, and all of this is no work.
+//! A process that runs cells listens for SIGINT, which becomes a flag, and so does a program that [listens](listen). What takes long looks at it
+//! about every tenth of a second: loops and threads `check` it, whoever waits has it `race` with that, and what cannot be stopped from within runs
+//! `apart`. Two cells never run at the same time, so there is one flag for all; it stays until the next cell begins, so that whatever is begun after
+//! an interrupt ends, too. No other process listens: there a signal ends the process, as ever, and all of this is no work.
 
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -17,16 +18,51 @@ const LOOK: Duration = Duration::from_millis(50);
 
 static IS_LISTENING: AtomicBool = AtomicBool::new(false);
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// What this process is to end by.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+
+/// From now on SIGINT and SIGTERM make what runs fail, so that it ends what it has begun elsewhere, such as a job of Spark; a second one ends
+/// the process at once. To be called before anything is begun, by a program that [ends](end) by what it has heard.
+#[allow(unsafe_code)] // system calls
+pub fn listen() {
+    extern "C" fn interrupt(signal: libc::c_int) {
+        SIGNAL.store(signal, Relaxed);
+        IS_INTERRUPTED.store(true, Relaxed);
+        // SAFETY: handlers may call it.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let handler: extern "C" fn(libc::c_int) = interrupt;
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler does what a handler may. What was ignored, as in the background of a shell, stays so.
+        unsafe {
+            if libc::signal(signal, handler as libc::sighandler_t) == libc::SIG_IGN {
+                libc::signal(signal, libc::SIG_IGN);
+            }
+        }
+    }
+    IS_LISTENING.store(true, Relaxed);
+}
+
+/// Ends this process by the signal that it was sent, if there was one since it [listens](listen): whoever waits for it sees what it would see of
+/// a process that does not listen.
+#[allow(unsafe_code)] // a system call
+pub fn end() {
+    let signal = SIGNAL.load(Relaxed);
+    if signal != 0 {
+        // SAFETY: the signal's handler is the system's again.
+        unsafe { libc::raise(signal) };
+    }
+}
 
 /// From now on, an interrupt is for this cell. In a process that has just begun, it begins to listen.
 pub(crate) fn begin_cell() {
     static BEGUN: Once = Once::new();
-    BEGUN.call_once(listen);
+    BEGUN.call_once(listen_in_cells);
     IS_INTERRUPTED.store(false, Relaxed);
 }
 
 #[allow(unsafe_code)] // a system call
-fn listen() {
+fn listen_in_cells() {
     extern "C" fn interrupt(_: libc::c_int) {
         IS_INTERRUPTED.store(true, Relaxed);
     }

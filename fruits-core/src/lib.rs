@@ -37,7 +37,7 @@
 //! | [`check_access`] | whether a location can be used, step by step |
 //! | [`store`] | where bytes live: S3, folders, memory |
 //! | [`log`] | what happens, for who wants to watch |
-//! | `interrupt` | how a call ends when the user of a notebook stops the cell |
+//! | [`interrupt`] | how a call ends when the user of a notebook stops the cell, or a scheduler a command |
 //! | [`error`] | what can go wrong, on which file, in which step |
 //!
 //! Handles are owned and cheap to clone, so they live from one notebook cell to the next.
@@ -54,7 +54,7 @@ pub mod features;
 pub mod figure;
 pub mod folder;
 mod holds;
-mod interrupt;
+pub mod interrupt;
 pub mod log;
 pub mod map;
 pub mod mobilenet;

@@ -54,18 +54,20 @@ const CHECKPOINT: Duration = Duration::from_secs(15);
 /// # }
 /// ```
 pub struct Extraction {
-    store: Arc<dyn Store>,
-    photos: BoxStream<'static, Result<Photo>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) photos: BoxStream<'static, Result<Photo>>,
     found: Arc<Found>,
-    met: Met,
-    failures: Vec<Failure>,
-    model: Arc<dyn FeatureExtractor>,
-    limits: Limits,
-    max_failures: usize,
+    pub(crate) met: Met,
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) model: Arc<dyn FeatureExtractor>,
+    pub(crate) limits: Limits,
+    pub(crate) max_failures: usize,
     checkpoint: Duration,
-    deadline: Option<Duration>,
-    on_progress: Box<dyn FnMut(&Progress) + Send>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) on_progress: Option<OnProgress>,
 }
+
+type OnProgress = Box<dyn FnMut(&Progress) + Send>;
 
 /// What listing has found so far.
 #[derive(Debug, Default)]
@@ -75,13 +77,13 @@ struct Found {
 }
 
 /// What listing has met, as far as it is.
-enum Met {
+pub(crate) enum Met {
     Now(Arc<Census>),
     Before(Survey),
 }
 
 impl Met {
-    fn survey(&self) -> Survey {
+    pub(crate) fn survey(&self) -> Survey {
         match self {
             Met::Now(census) => census.survey(),
             Met::Before(survey) => survey.clone(),
@@ -229,7 +231,7 @@ impl Extraction {
             max_failures: usize::MAX,
             checkpoint: CHECKPOINT,
             deadline: None,
-            on_progress: Box::new(|_| {}),
+            on_progress: None,
         }
     }
 
@@ -264,7 +266,7 @@ impl Extraction {
 
     /// Calls `on_progress` about once a second, and at the end.
     pub fn on_progress(mut self, on_progress: impl FnMut(&Progress) + Send + 'static) -> Self {
-        self.on_progress = Box::new(on_progress);
+        self.on_progress = Some(Box::new(on_progress));
         self
     }
 
@@ -312,7 +314,7 @@ impl Extraction {
     }
 
     /// Makes sure that there is a photo, before an output is taken from another run.
-    async fn look(&mut self) -> Result<()> {
+    pub(crate) async fn look(&mut self) -> Result<()> {
         match interrupt::race(Step::List, self.photos.next()).await? {
             Some(Err(error)) if store::is_about_all(&*self.store, &error) => {
                 Err(holds::explain(&*self.store, Wanted::Photos, error).await)
@@ -336,13 +338,7 @@ impl Extraction {
 
     async fn write(self, mut writer: FeaturesWriter, earlier: Option<Earlier>) -> Result<Manifest> {
         let written = self.write_parts(&mut writer, earlier).await;
-        let written = written.map_err(|error| match writer.rows() {
-            0 => error,
-            rows => error.and(&format!(
-                "\nThe features of {} are kept: --resume (resume_to) goes on from there.",
-                counted(rows, "photo")
-            )),
-        });
+        let written = written.map_err(|error| kept(error, writer.rows()));
         let (failures, manifest) = writer.run().or_release(written).await?;
         writer.finish(&failures, manifest).await
     }
@@ -430,7 +426,9 @@ impl Extraction {
             consume(batch).await?;
             if start.elapsed() >= progress.elapsed + PROGRESS_INTERVAL {
                 progress.elapsed = start.elapsed();
-                (self.on_progress)(&progress);
+                if let Some(on_progress) = &mut self.on_progress {
+                    on_progress(&progress);
+                }
             }
             Ok(())
         };
@@ -446,7 +444,9 @@ impl Extraction {
             return Err(Error::new(ErrorKind::Io, Step::List, source, message));
         }
         (progress.is_listing, progress.elapsed) = (false, start.elapsed());
-        (self.on_progress)(&progress);
+        if let Some(on_progress) = &mut self.on_progress {
+            on_progress(&progress);
+        }
         let Timings {
             elapsed,
             read,
@@ -480,8 +480,19 @@ fn append(table: &mut DataFrame, rows: DataFrame) -> Result<()> {
         .map_err(|error| Error::from_source(Step::Infer, "features", error))
 }
 
+/// The error of a run of which so many rows are not lost.
+pub(crate) fn kept(error: Error, rows: usize) -> Error {
+    match rows {
+        0 => error,
+        rows => error.and(&format!(
+            "\nThe features of {} are kept: --resume (resume_to) goes on from there.",
+            counted(rows, "photo")
+        )),
+    }
+}
+
 /// Fails if there are more failures than the limit.
-fn check(failures: &[Failure], limit: usize) -> Result<()> {
+pub(crate) fn check(failures: &[Failure], limit: usize) -> Result<()> {
     match failures.last() {
         Some(last) if failures.len() > limit => {
             let count = failures.len();

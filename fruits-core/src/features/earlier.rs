@@ -100,6 +100,14 @@ impl Earlier {
         })
     }
 
+    /// Leaves out what comes before a photo, without reading all of it.
+    pub(crate) async fn skip_to(&mut self, photo: &Photo) -> Result<()> {
+        for run in &mut self.runs {
+            run.skip_to(photo).await?;
+        }
+        Ok(())
+    }
+
     /// The features of a photo, if they were computed from this state of its file.
     pub(crate) async fn take(&mut self, photo: &Photo) -> Result<Option<Vec<f32>>> {
         for run in &mut self.runs {
@@ -112,6 +120,20 @@ impl Earlier {
 }
 
 impl EarlierRun {
+    async fn skip_to(&mut self, photo: &Photo) -> Result<()> {
+        let (mut low, mut high) = (0, self.indices.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            let index = self.index(&self.indices[middle].0).await?;
+            match index.as_ref().and_then(|index| index.photos.last()) {
+                Some(last) if last.path < photo.path => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        self.indices.drain(..low);
+        Ok(())
+    }
+
     async fn take(&mut self, photo: &Photo) -> Result<Option<Vec<f32>>> {
         loop {
             let Some(part) = &mut self.part else {

@@ -84,6 +84,13 @@ impl FeaturesWriter {
         Ok((Self::begin(store, IfExists::Replace).await?, earlier))
     }
 
+    /// What runs other than its own have left of the photos of this source, finished or not.
+    pub(crate) async fn earlier(&self, source: &str, model: &Model) -> Result<Earlier> {
+        let store = self.run.store();
+        let keys = output::keys(&**store, |key| !self.run.has_made(key)).await?;
+        Earlier::find(store.clone(), &keys, source, model).await
+    }
+
     /// The writer of one try of a task of a run. Each writes files of its own.
     pub(crate) fn of_task(store: Arc<dyn Store>, run: String, task: usize) -> Self {
         FeaturesWriter {

@@ -51,7 +51,7 @@ pub(crate) fn photos(store: &Arc<dyn Store>, census: &Arc<Census>) -> BoxStream<
 }
 
 /// An entry of a store as a photo. `root` is the store's own URI.
-pub(crate) fn photo(store: &dyn Store, root: &str, entry: Entry) -> Photo {
+fn photo(store: &dyn Store, root: &str, entry: Entry) -> Photo {
     Photo {
         path: store.uri(&entry.key),
         label: label(root, &entry.key),

@@ -11,6 +11,7 @@ use fruits_core::pixels::{Decoding, Limits, Views};
 use fruits_core::{Extraction, ImageFolder, MobileNetV2, Result, read_table};
 use serde_json::json;
 
+use crate::place::PlaceArgs;
 use crate::{Output, say, tell};
 
 #[derive(Args)]
@@ -19,12 +20,14 @@ pub struct FeaturesArgs {
     source: String,
     #[command(flatten)]
     output: Output,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Go on where earlier runs stopped, or bring a finished output up to date: only photos that are new, have changed or failed
     /// are computed
     #[arg(long, conflicts_with = "overwrite")]
     resume: bool,
-    /// Write what there is every so many seconds: what a run loses at most when it is killed
-    #[arg(long, value_name = "SECONDS", default_value = "15")]
+    /// Write what there is every so many seconds: what a run loses at most when it is killed. Not in Spark, where workers write 4096 rows at once
+    #[arg(long, value_name = "SECONDS", default_value = "15", conflicts_with = "on")]
     checkpoint: u64,
     /// Stop with an error after so many seconds (with --labels, after the listing); --resume goes on [default: never]
     #[arg(long, value_name = "SECONDS")]
@@ -62,12 +65,13 @@ pub struct FeaturesArgs {
     /// of nearly the same direction
     #[arg(long, value_parser = PossibleValuesParser::new(["f32", "bf16"]), default_value = "f32")]
     precision: String,
-    /// Weights of the network, a safetensors file [default: what bootstrap/weights.sh made, or $FRUITS_WEIGHTS]
+    /// Weights of the network, a safetensors file; in Spark, one that all nodes have [default: what bootstrap/weights.sh made, or $FRUITS_WEIGHTS]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
 }
 
 pub async fn features(args: FeaturesArgs, is_shown: bool) -> Result<()> {
+    let spark = args.place.spark(&args.output.out)?;
     let model = match &args.weights {
         Some(path) => MobileNetV2::from_file(path)?,
         None => MobileNetV2::imagenet()?,
@@ -108,9 +112,16 @@ pub async fn features(args: FeaturesArgs, is_shown: bool) -> Result<()> {
     if let Some(max_failures) = args.max_failures {
         extraction = extraction.max_failures(max_failures);
     }
-    let manifest = match args.resume {
-        true => extraction.resume_to(&args.output.out).await?,
-        false => extraction.run_to(&args.output.out, args.output.if_exists()).await?,
+    let (out, if_exists) = (&args.output.out, args.output.if_exists());
+    let spark = spark.map(|spark| match &args.weights {
+        Some(weights) => spark.weights(weights),
+        None => spark,
+    });
+    let manifest = match (spark, args.resume) {
+        (None, true) => extraction.resume_to(out).await?,
+        (None, false) => extraction.run_to(out, if_exists).await?,
+        (Some(spark), true) => spark.resume_to(extraction, out).await?,
+        (Some(spark), false) => spark.run_to(extraction, out, if_exists).await?,
     };
 
     if args.output.json {

@@ -5,6 +5,7 @@ mod check_access;
 mod features;
 mod identify;
 mod pca;
+mod place;
 mod report;
 mod train;
 
@@ -46,12 +47,14 @@ enum Command {
     ///
     /// Writes Parquet files with the columns path, label and features to LOCATION/features, and beside them what failed
     /// (_failures-*.jsonl), a manifest (_manifest.json), and _SUCCESS last. Exits with 0 when every photo is either a row or a listed
-    /// failure. What a run that was stopped has written stays: the same command with --resume goes on.
+    /// failure. What a run that was stopped has written stays: the same command with --resume goes on. All of this holds in Spark (--on), too,
+    /// and the rows are the same, bit for bit.
     Features(FeaturesArgs),
     /// Fit an exact PCA to features, and project them
     ///
     /// Writes the components and the projected photos as Parquet to LOCATION/components and LOCATION/projection, a manifest, and
-    /// _SUCCESS last. Features are read part by part, twice, so memory does not grow with the number of photos.
+    /// _SUCCESS last. Features are read part by part, twice, so memory does not grow with the number of photos. The first time, for the fit, Spark
+    /// can read them (--on); they are projected here.
     Pca(PcaArgs),
     /// Project other photos on a PCA that was saved
     ///
@@ -158,6 +161,7 @@ async fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(format!("fruits: {error}"));
+            fruits_core::interrupt::end();
             ExitCode::FAILURE
         }
     }

@@ -6,6 +6,7 @@ use fruits_core::figure::THRESHOLDS;
 use fruits_core::{Features, Pca, Result};
 use serde_json::{Value, json};
 
+use crate::place::PlaceArgs;
 use crate::{Output, say, tell};
 
 /// Shares of the variance in the JSON of `fruits pca`.
@@ -17,6 +18,8 @@ pub struct PcaArgs {
     features: String,
     #[command(flatten)]
     output: Output,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Keep so many components [default: all that the data have]
     #[arg(long, value_name = "K")]
     components: Option<usize>,
@@ -36,12 +39,16 @@ pub struct ProjectArgs {
 }
 
 pub async fn pca(args: PcaArgs) -> Result<()> {
+    let spark = args.place.spark(&args.output.out)?;
     let features = Features::scan(&args.features).await?;
     let mut params = Pca::params().standardize(args.standardize);
     if let Some(components) = args.components {
         params = params.components(components);
     }
-    let pca = params.fit_scan(&features).await?;
+    let pca = match spark {
+        None => params.fit_scan(&features).await?,
+        Some(spark) => params.fit_moments(&spark.moments(&args.features).await?)?,
+    };
     pca.write_scan(&args.output.out, &features, args.output.if_exists())
         .await?;
 

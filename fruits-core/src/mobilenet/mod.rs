@@ -96,7 +96,12 @@ impl MobileNetV2 {
     /// # Errors
     /// As [`imagenet`](Self::imagenet); [`ErrorKind::Unsupported`] if they were made otherwise, or the processor cannot make them.
     pub fn like(model: &Model) -> Result<Self> {
-        let network = Self::imagenet()?
+        Self::imagenet()?.made_like(model)
+    }
+
+    /// As [`like`](Self::like), with the weights of this one.
+    pub(crate) fn made_like(self, model: &Model) -> Result<Self> {
+        let network = self
             .with_decoding(model.decoding)
             .with_views(model.views)
             .with_texture(model.texture);

@@ -79,11 +79,10 @@ impl Run {
         let taken = run.take(owner, if_exists).await;
         run.or_release(taken).await?;
         let probe = run.made(&format!("{PROBE}-{}.txt", run.id));
-        let is_own = |key: &str| matches!(kind.name(key), Name::Made(of, _) if of == run.id);
         let is_still_empty = async {
             // Another run may have begun and finished since the folder was empty.
             match if_exists {
-                IfExists::Refuse => keys(&*run.store, |key| kind.is_there(key) && !is_own(key)).await,
+                IfExists::Refuse => keys(&*run.store, |key| kind.is_there(key) && !run.has_made(key)).await,
                 IfExists::Replace => Ok(Vec::new()),
             }
         };
@@ -139,6 +138,11 @@ impl Run {
     /// The files that it has made.
     pub fn files(self) -> Vec<File> {
         self.files
+    }
+
+    /// Whether a file is one that this run, or who works for it, has made.
+    pub fn has_made(&self, key: &str) -> bool {
+        matches!(self.kind.name(key), Name::Made(run, _) if run == self.id)
     }
 
     /// Takes over files that were made for it elsewhere.
@@ -225,7 +229,7 @@ impl Run {
         let names = finished.files.iter().map(|file| file.name.as_str());
         in_parallel(names.chain([MANIFEST]).map(|name| self.show(name)).collect()).await?;
         self.show(SUCCESS).await?;
-        keys.retain(|key| matches!(self.kind.name(key), Name::Made(run, _) if run == self.id));
+        keys.retain(|key| self.has_made(key));
         Ok(keys)
     }
 
@@ -276,7 +280,7 @@ impl Run {
     }
 
     /// Fails if another run has taken the folder over.
-    async fn look(&self) -> Result<()> {
+    pub async fn look(&self) -> Result<()> {
         let owner = optional(&*self.store, OWNER).await?.unwrap_or_default();
         match serde_json::from_slice::<Owner>(&owner) {
             Ok(owner) if owner.run == self.id => Ok(()),

@@ -1,5 +1,7 @@
 //! What a photo may cost, and how one is refused.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, ErrorKind, Result, Step};
 
 /// How large a photo may be. Both are checked before memory is allocated for its pixels.
@@ -7,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result, Step};
 /// While it is decoded and resized, a photo within these limits costs at most 12 bytes for each of its pixels, 100 for each pixel of its longest
 /// side, which has 1,048,576 pixels at most, and twice its file. That is what progressive JPEG, lossless WebP and very high photos cost; JPEG and PNG
 /// that come from top to bottom cost as good as nothing, the others 3 to 7 bytes a pixel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// The file, in bytes. Default: 64 MiB.
     pub bytes: u64,

@@ -11,6 +11,7 @@ use aws_sdk_emr::error::DisplayErrorContext;
 use aws_sdk_emr::types::{ActionOnFailure, HadoopJarStepConfig, StepConfig, StepState};
 use futures::StreamExt;
 use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use super::{sql_text, worker_command};
@@ -21,8 +22,17 @@ use crate::store::{self, Length, Store};
 
 /// Time between two looks at a job.
 pub(super) const POLL: Duration = Duration::from_secs(2);
+/// Time that requests have which end a job.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Where `bootstrap/emr/node.sh` puts the binary.
 const WORKER_ON_EMR: &str = "/opt/fruits/bin/fruits";
+/// Where EMR has Spark, on each of its nodes.
+const HOME_ON_EMR: &str = "/usr/lib/spark";
+/// The name of the worker's program.
+const PROGRAM: &str = "fruits";
+/// How temporary folders begin.
+const TEMPORARY: &str = "fruits-spark-";
+const S3: &str = "s3://";
 const STATEMENT: &str = include_str!("../../../bootstrap/spark/tasks.sql");
 /// What workers tell of what they do.
 const WORKER_LOG: &str = "spark.executorEnv.RUST_LOG";
@@ -37,7 +47,13 @@ const SETTINGS: [(&str, &str); 5] = [
 ];
 
 pub(super) enum Cluster {
-    Local { home: PathBuf, worker: PathBuf },
+    /// The Spark that is installed here. With a scratch location, its tasks run on the cluster that its own settings name.
+    Installed {
+        home: PathBuf,
+        worker: PathBuf,
+        scratch: Option<String>,
+    },
+    /// By a step.
     Emr { id: String, scratch: String },
 }
 
@@ -46,25 +62,28 @@ pub(super) struct Exchange {
     store: Arc<dyn Store>,
     /// In the form that Spark opens.
     uri: String,
+    /// Requests that end what was not waited for.
+    ends: TaskTracker,
     /// What is removed with this value.
     _folder: Option<TempDir>,
 }
 
 impl Cluster {
     pub fn local() -> Result<Self> {
-        let installed = dirs::data_dir().unwrap_or_default().join("fruits/spark");
-        let home = std::env::var_os("SPARK_HOME").map_or(installed, PathBuf::from);
-        let on_path = || {
-            let path = std::env::var_os("PATH")?;
-            std::env::split_paths(&path)
-                .map(|folder| folder.join("fruits"))
-                .find(|file| file.is_file())
-        };
-        let worker = std::env::var_os("FRUITS").map(PathBuf::from).or_else(on_path);
-        Self::installed(&home, &worker.unwrap_or_else(|| "fruits".into()))
+        Self::installed(&home(), &worker())
+    }
+
+    pub fn here(scratch: &str) -> Result<Self> {
+        let home = home();
+        let on_cluster = has_cluster(&home).then_some(scratch);
+        Self::with_scratch(&home, &worker(), on_cluster)
     }
 
     pub fn installed(home: &Path, worker: &Path) -> Result<Self> {
+        Self::with_scratch(home, worker, None)
+    }
+
+    fn with_scratch(home: &Path, worker: &Path, scratch: Option<&str>) -> Result<Self> {
         let missing = |file: &Path, message| {
             let file = file.display().to_string();
             Err(Error::new(ErrorKind::NotFound, Step::Spark, file, message))
@@ -77,9 +96,10 @@ impl Cluster {
         }
         // Spark starts workers in folders of its own.
         match std::path::absolute(worker) {
-            Ok(worker) if worker.is_file() => Ok(Cluster::Local {
+            Ok(worker) if worker.is_file() => Ok(Cluster::Installed {
                 home: home.to_owned(),
                 worker,
+                scratch: scratch.map(|scratch| scratch.trim_end_matches('/').to_owned()),
             }),
             _ => missing(
                 worker,
@@ -89,61 +109,86 @@ impl Cluster {
     }
 
     pub fn emr(id: &str, scratch: &str) -> Result<Self> {
-        if !scratch.starts_with("s3://") {
-            let message = "a cluster's scratch location must be on S3";
-            return Err(Error::new(ErrorKind::Invalid, Step::Spark, scratch, message));
-        }
-        store::open(scratch)?;
-        Ok(Cluster::Emr {
+        let cluster = Cluster::Emr {
             id: id.to_owned(),
             scratch: scratch.trim_end_matches('/').to_owned(),
+        };
+        cluster.check_reach(scratch)?;
+        store::open(scratch)?;
+        Ok(cluster)
+    }
+
+    /// Fails if its nodes cannot reach a location.
+    pub fn check_reach(&self, location: &str) -> Result<()> {
+        match self {
+            Cluster::Emr { .. } if !location.starts_with(S3) => {
+                let message = "a cluster of EMR reads and writes on S3 only; give a location s3://bucket/prefix";
+                Err(Error::new(ErrorKind::Invalid, Step::Spark, location, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A new folder for one job: in the scratch location on S3, else beside it, else a temporary one.
+    pub async fn exchange(&self) -> Result<Exchange> {
+        let scratch = self.scratch();
+        if let Some(scratch) = scratch.filter(|scratch| scratch.starts_with(S3)) {
+            let uri = format!("{scratch}/spark-{:016x}", fastrand::u64(..));
+            return Ok(Exchange {
+                store: store::open(&uri)?,
+                uri,
+                ends: TaskTracker::new(),
+                _folder: None,
+            });
+        }
+        let folder = match scratch {
+            Some(scratch) => std::path::absolute(scratch).and_then(|scratch| {
+                let parent = scratch.parent().unwrap_or(&scratch);
+                let mut prefix = scratch.file_name().unwrap_or_default().to_owned();
+                prefix.push("-");
+                TempDir::with_prefix_in(prefix, parent)
+            }),
+            None => TempDir::with_prefix(TEMPORARY),
+        };
+        let folder =
+            folder.map_err(|error| Error::from_source(Step::Spark, scratch.unwrap_or("temporary folder"), error))?;
+        let path = folder.path().display().to_string();
+        Ok(Exchange {
+            store: store::open(&path)?,
+            uri: format!("file://{path}"),
+            ends: TaskTracker::new(),
+            _folder: Some(folder),
         })
     }
 
-    /// A new folder for one job.
-    pub async fn exchange(&self) -> Result<Exchange> {
+    /// What its nodes and the driver can both reach, if they are not all on this machine.
+    fn scratch(&self) -> Option<&str> {
         match self {
-            Cluster::Local { .. } => {
-                let folder = TempDir::with_prefix("fruits-spark-")
-                    .map_err(|error| Error::from_source(Step::Spark, "temporary folder", error))?;
-                let path = folder.path().display().to_string();
-                Ok(Exchange {
-                    store: store::open(&path)?,
-                    uri: format!("file://{path}"),
-                    _folder: Some(folder),
-                })
-            }
-            Cluster::Emr { scratch, .. } => {
-                let uri = format!("{scratch}/spark-{:016x}", fastrand::u64(..));
-                Ok(Exchange {
-                    store: store::open(&uri)?,
-                    uri,
-                    _folder: None,
-                })
-            }
+            Cluster::Installed { scratch, .. } => scratch.as_deref(),
+            Cluster::Emr { scratch, .. } => Some(scratch),
         }
     }
 
-    /// Runs the tasks that lie in the exchange folder. Dropped before its end, it ends the job of a local Spark.
+    /// Runs the tasks that lie in the exchange folder. Dropped before its end, it ends the job.
     pub async fn run(&self, exchange: &Exchange, executors: usize, settings: &BTreeMap<String, String>) -> Result<()> {
         let mut all: BTreeMap<&str, &str> = SETTINGS.into_iter().collect();
         let log = std::env::var(log::VARIABLE).unwrap_or_default();
         let (count, worker) = (
             executors.to_string(),
             match self {
-                Cluster::Local { worker, .. } => worker.as_path(),
+                Cluster::Installed { worker, .. } => worker.as_path(),
                 Cluster::Emr { .. } => Path::new(WORKER_ON_EMR),
             },
         );
-        match self {
-            Cluster::Local { .. } => all.extend([
+        match self.scratch() {
+            None => all.extend([
                 ("spark.master", "local[1,4]"),
                 ("spark.ui.enabled", "false"),
                 ("spark.driver.bindAddress", "127.0.0.1"),
                 ("spark.driver.host", "127.0.0.1"),
             ]),
             // A worker uses all cores of its executor, so one task fills it.
-            Cluster::Emr { .. } => all.extend([
+            Some(_) => all.extend([
                 ("spark.dynamicAllocation.enabled", "false"),
                 ("spark.executor.instances", count.as_str()),
                 ("spark.executor.cores", "4"),
@@ -168,35 +213,75 @@ impl Cluster {
             .iter()
             .flat_map(|(name, value)| ["--conf".to_owned(), format!("{name}={value}")])
             .collect();
+        arguments.extend(["-f".to_owned(), format!("{}/tasks.sql", exchange.uri)]);
         match self {
-            Cluster::Local { home, .. } => {
-                arguments.extend(["-f".to_owned(), exchange.store.uri("tasks.sql")]);
-                run_here(home, &arguments, exchange).await
-            }
+            Cluster::Installed { home, scratch, .. } => run_here(home, &arguments, scratch.is_none()).await,
             Cluster::Emr { id, .. } => {
                 arguments.insert(0, "spark-sql".to_owned());
-                arguments.extend(["-f".to_owned(), format!("{}/tasks.sql", exchange.uri)]);
-                run_step(id, arguments).await
+                run_step(id, arguments, &exchange.ends).await
             }
         }
     }
 }
 
-async fn run_here(home: &Path, arguments: &[String], exchange: &Exchange) -> Result<()> {
+/// Where Spark is installed: where the environment says, where `bootstrap/spark.sh` puts it, or where EMR has it.
+fn home() -> PathBuf {
+    let installed = dirs::data_dir().unwrap_or_default().join("fruits/spark");
+    match std::env::var_os("SPARK_HOME") {
+        Some(home) => home.into(),
+        None if !installed.exists() && Path::new(HOME_ON_EMR).exists() => HOME_ON_EMR.into(),
+        None => installed,
+    }
+}
+
+/// The program of workers: this one, or what the environment names, or the one on the path.
+fn worker() -> PathBuf {
+    let this = std::env::current_exe().ok();
+    let this = this.filter(|program| program.file_name().is_some_and(|name| name == PROGRAM));
+    let on_path = || {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path)
+            .map(|folder| folder.join(PROGRAM))
+            .find(|file| file.is_file())
+    };
+    this.or_else(|| std::env::var_os("FRUITS").map(PathBuf::from))
+        .or_else(on_path)
+        .unwrap_or_else(|| PROGRAM.into())
+}
+
+/// Whether Spark's own settings name the master of a cluster.
+fn has_cluster(home: &Path) -> bool {
+    let folder = std::env::var_os("SPARK_CONF_DIR").map_or_else(|| home.join("conf"), PathBuf::from);
+    let settings = std::fs::read_to_string(folder.join("spark-defaults.conf")).unwrap_or_default();
+    settings.lines().any(is_cluster)
+}
+
+fn is_cluster(setting: &str) -> bool {
+    let mut words = setting.split([' ', '\t', '=', ':']).filter(|word| !word.is_empty());
+    words.next() == Some("spark.master")
+        && words
+            .next()
+            .is_some_and(|master| master != "local" && !master.starts_with("local["))
+}
+
+async fn run_here(home: &Path, arguments: &[String], is_alone: bool) -> Result<()> {
     let failed = |error| Error::from_source(Step::Spark, home.display().to_string(), error);
-    let log = exchange.store.uri("log");
+    let folder = TempDir::with_prefix(TEMPORARY).map_err(failed)?;
+    let log = folder.path().join("log");
     let file = std::fs::File::create(&log).map_err(failed)?;
     let mut command = tokio::process::Command::new(home.join("bin/spark-sql"));
     command
         .args(arguments)
         .env("SPARK_HOME", home)
-        .env("SPARK_LOCAL_IP", "127.0.0.1")
         .env_remove(log::IN_NOTEBOOK) // a worker's standard output is its answer
-        .current_dir(exchange.store.uri(""))
+        .current_dir(folder.path())
         .stdin(Stdio::null())
         .stdout(file.try_clone().map_err(failed)?)
         .stderr(file)
         .kill_on_drop(true);
+    if is_alone {
+        command.env("SPARK_LOCAL_IP", "127.0.0.1");
+    }
     let status = command.status().await.map_err(failed)?;
     if status.success() {
         return Ok(());
@@ -232,7 +317,7 @@ fn reason(log: &str) -> String {
     }
 }
 
-async fn run_step(cluster: &str, arguments: Vec<String>) -> Result<()> {
+async fn run_step(cluster: &str, arguments: Vec<String>, ends: &TaskTracker) -> Result<()> {
     let client = Client::new(&store::aws().await?);
     let failed = |error: aws_sdk_emr::Error| {
         Error::new(
@@ -266,6 +351,7 @@ async fn run_step(cluster: &str, arguments: Vec<String>) -> Result<()> {
         client: client.clone(),
         cluster: cluster.to_owned(),
         step: Some(id.clone()),
+        ends: ends.clone(),
     };
     loop {
         let request = client.describe_step().cluster_id(cluster).step_id(id);
@@ -300,13 +386,14 @@ struct CancelStep {
     client: Client,
     cluster: String,
     step: Option<String>,
+    ends: TaskTracker,
 }
 
 impl Drop for CancelStep {
     fn drop(&mut self) {
         if let Some(step) = self.step.take() {
             let request = self.client.cancel_steps().cluster_id(&self.cluster).step_ids(step);
-            tokio::spawn(request.send());
+            self.ends.spawn(request.send());
         }
     }
 }
@@ -330,8 +417,10 @@ impl Exchange {
         Ok(lines)
     }
 
-    /// Removes what lies on S3. What cannot be removed is left to the bucket's lifecycle.
+    /// Removes what lies on S3, when nobody uses it any more. What cannot be removed is left to the bucket's lifecycle.
     pub async fn remove(self) {
+        self.ends.close();
+        let _ = tokio::time::timeout(PATIENCE, self.ends.wait()).await;
         let mut entries = self.store.list();
         while let Some(Ok(entry)) = entries.next().await {
             let _ = self.store.delete(&entry.key).await;
@@ -342,6 +431,26 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn masters_of_clusters_are_told_from_this_machine() {
+        for setting in [
+            "spark.master yarn",
+            "  spark.master\t\tspark://host:7077",
+            "spark.master=local-cluster[2,1,1024]",
+        ] {
+            assert!(is_cluster(setting), "{setting}");
+        }
+        for setting in [
+            "",
+            "# spark.master yarn",
+            "spark.master",
+            "spark.master local[*]",
+            "spark.master.rest.enabled true",
+        ] {
+            assert!(!is_cluster(setting), "{setting}");
+        }
+    }
 
     #[test]
     fn the_reason_is_the_workers_if_it_said_one() {

@@ -3,6 +3,8 @@
 //! A task's file begins with an [`Order`]; each further line is an item of it. The worker answers one line, an [`Answer`]. Nothing of a
 //! photo goes through Spark: workers read photos from their store and write features to theirs, so lines are short.
 
+use std::path::PathBuf;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +12,10 @@ use crate::error::{Error, Failure, Result, Step};
 use crate::extractor::Model;
 use crate::features::{Part, Timings};
 use crate::output::File;
+use crate::pixels::Limits;
 
 /// Its number changes when the lines do.
-pub(super) const PROTOCOL: u32 = 2;
+pub(super) const PROTOCOL: u32 = 3;
 
 /// The first line of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +37,12 @@ pub(super) enum Work {
         /// The run that the parts belong to.
         run: String,
         model: Model,
+        /// The file of its weights, if the worker is not to look for it.
+        weights: Option<PathBuf>,
+        limits: Limits,
+        max_failures: usize,
+        /// Whether to take over what other runs have left.
+        is_resumed: bool,
     },
     /// Items are [parts](Part) of features: gather their moments.
     Moments { features: String, width: usize },
@@ -45,6 +54,7 @@ pub(super) struct Item {
     pub key: String,
     pub size: u64,
     pub version: String,
+    pub label: String,
 }
 
 /// The answer to an order, when all of it was done.
@@ -62,6 +72,7 @@ pub(super) struct Answer {
 pub(super) enum Outcome {
     Extracted {
         photos: usize,
+        reused: usize,
         parts: Vec<Part>,
         /// All that was written: the parts, and what belongs to them.
         files: Vec<File>,

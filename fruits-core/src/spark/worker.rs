@@ -13,10 +13,10 @@ use super::protocol::{Answer, Item, Order, Outcome, PROTOCOL, Work, from_line, t
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extract::Extraction;
 use crate::features::{self, FeaturesWriter, Part};
-use crate::folder;
+use crate::folder::Photo;
 use crate::mobilenet::MobileNetV2;
 use crate::pca::Moments;
-use crate::store::{self, Entry};
+use crate::store::{self, Store};
 
 /// Lines that are read before those ahead of them are worked on.
 const LINES_AHEAD: usize = 1024;
@@ -65,23 +65,37 @@ async fn serve(order: Order, lines: BoxStream<'static, Result<String>>) -> Resul
             destination,
             run,
             model,
+            weights,
+            limits,
+            max_failures,
+            is_resumed,
         } => {
-            let store = store::open(&source)?;
-            let root = store.uri("");
-            let photo = |line: &String| {
-                let Item { key, size, version } = from_line(line)?;
-                Ok(folder::photo(&*store, &root, Entry { key, size, version }))
-            };
-            let photos: Vec<_> = items.iter().map(photo).collect();
-            let photos = stream::iter(photos).boxed();
-            // Parts end where their rows are full and nowhere else.
-            let extraction =
-                Extraction::of(store, photos, order.items, MobileNetV2::like(&model)?).checkpoint(Duration::MAX);
             let mut writer = FeaturesWriter::of_task(store::open(&destination)?, run, order.task);
-            let (failures, manifest) = extraction.write_parts(&mut writer, None).await?;
+            writer.run().look().await?;
+            let store = store::open(&source)?;
+            let photos: Vec<Photo> = items.iter().map(|line| photo(&*store, line)).collect::<Result<_>>()?;
+            let earlier = match photos.first() {
+                Some(first) if is_resumed => {
+                    let mut earlier = writer.earlier(&store.uri(""), &model).await?;
+                    earlier.skip_to(first).await?;
+                    Some(earlier)
+                }
+                _ => None,
+            };
+            let network = match weights {
+                Some(weights) => MobileNetV2::from_file(weights)?.made_like(&model)?,
+                None => MobileNetV2::like(&model)?,
+            };
+            let photos = stream::iter(photos).map(Ok).boxed();
+            let extraction = Extraction::of(store, photos, order.items, network)
+                .limits(limits)
+                .max_failures(max_failures)
+                .checkpoint(Duration::MAX); // parts end where their rows are full and nowhere else
+            let (failures, manifest) = extraction.write_parts(&mut writer, earlier).await?;
             let (parts, files) = writer.written();
             Outcome::Extracted {
                 photos: manifest.photos,
+                reused: manifest.reused,
                 parts,
                 files,
                 failures,
@@ -105,6 +119,22 @@ async fn serve(order: Order, lines: BoxStream<'static, Result<String>>) -> Resul
         task: order.task,
         items: items.len(),
         result,
+    })
+}
+
+fn photo(store: &dyn Store, line: &str) -> Result<Photo> {
+    let Item {
+        key,
+        size,
+        version,
+        label,
+    } = from_line(line)?;
+    Ok(Photo {
+        path: store.uri(&key),
+        label,
+        key,
+        size,
+        version,
     })
 }
 
