@@ -13,6 +13,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Error, ErrorKind, Result, Step};
 pub use local::LocalStore;
@@ -210,12 +211,13 @@ pub(crate) fn split(uri: &str) -> Result<(&str, &str)> {
     }
 }
 
-/// What a task puts into a channel, as a stream. A panic of the task is an error at the end, so that no part passes for the whole.
+/// What a task puts into a channel, as a stream, with which the task ends. A panic of the task is an error at the end, so that no part passes for the whole.
 fn stream_of(
     root: String,
     receiver: mpsc::Receiver<Result<Entry>>,
     task: JoinHandle<()>,
 ) -> BoxStream<'static, Result<Entry>> {
+    let task = AbortOnDropHandle::new(task);
     let panicked = async move {
         let panic = task.await.err()?;
         Some(Err(Error::from_source(Step::List, root, std::io::Error::other(panic))))

@@ -140,7 +140,7 @@ impl Store for S3Store {
         let (sender, receiver) = mpsc::channel(LIST_AHEAD);
         let bucket = self.bucket.clone();
         let task = tokio::spawn(async move {
-            if let Err(error) = bucket.list(&sender).await {
+            if let Err(error) = list::list(bucket, &sender).await {
                 // Nobody may be left who wants to know.
                 let _ = sender.send(Err(error)).await;
             }
