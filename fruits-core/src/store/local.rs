@@ -1,8 +1,6 @@
 //! Folders of this machine.
 
-use std::cmp::Ordering;
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +8,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tempfile::NamedTempFile;
-use walkdir::{DirEntry, WalkDir};
 
+use super::walk::walk;
 use super::{CHANGED, Entry, LIST_AHEAD, Length, Store, stream_of};
 use crate::error::{Error, Result, Step};
 
@@ -85,10 +83,7 @@ impl Store for LocalStore {
     fn list(&self) -> BoxStream<'static, Result<Entry>> {
         let (sender, receiver) = tokio::sync::mpsc::channel(LIST_AHEAD);
         let root = self.root.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            // The receiver is gone when nobody wants the rest of the list.
-            walk(&root, |entry| sender.blocking_send(entry).is_ok());
-        });
+        let task = tokio::spawn(async move { walk(root, &sender).await });
         stream_of(self.uri(""), receiver, task)
     }
 
@@ -163,64 +158,6 @@ impl Store for LocalStore {
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>> {
         self.locked(key, false, remove)
     }
-}
-
-/// Walks `root` in the order in which S3 lists: by the bytes of the whole key, so a folder sorts as its name with `/` behind it.
-fn walk(root: &Path, mut emit: impl FnMut(Result<Entry>) -> bool) {
-    for item in WalkDir::new(root).follow_links(true).sort_by(by_key) {
-        let entry = match item {
-            Ok(item) if item.depth() == 0 && !item.file_type().is_dir() => Err(list_error(item.path(), "not a folder")),
-            Ok(item) if item.file_type().is_file() => entry(root, &item),
-            Ok(_) => continue,
-            Err(error) if error.loop_ancestor().is_some() => continue,
-            Err(error) => {
-                let path = error.path().unwrap_or(root).display().to_string();
-                match error.into_io_error() {
-                    Some(error) => Err(Error::from_source(Step::List, path, error)),
-                    None => continue,
-                }
-            }
-        };
-        if !emit(entry) {
-            return;
-        }
-    }
-}
-
-fn by_key(a: &DirEntry, b: &DirEntry) -> Ordering {
-    let key = |entry: &DirEntry| {
-        let mut key = entry.file_name().as_bytes().to_vec();
-        // Links are not followed yet when a folder is sorted.
-        if entry.file_type().is_dir() || (entry.path_is_symlink() && entry.path().is_dir()) {
-            key.push(b'/');
-        }
-        key
-    };
-    key(a).cmp(&key(b))
-}
-
-fn entry(root: &Path, item: &DirEntry) -> Result<Entry> {
-    let key = item.path().strip_prefix(root).unwrap_or(item.path());
-    let key = key
-        .to_str()
-        .ok_or_else(|| list_error(item.path(), "the name is not UTF-8"))?;
-    let metadata = item
-        .metadata()
-        .map_err(|error| Error::from_source(Step::List, item.path().display().to_string(), error))?;
-    Ok(Entry {
-        key: key.to_owned(),
-        size: metadata.len(),
-        version: format!("{}.{:09}", metadata.mtime(), metadata.mtime_nsec()),
-    })
-}
-
-fn list_error(path: &Path, message: &str) -> Error {
-    Error::new(
-        crate::ErrorKind::Invalid,
-        Step::List,
-        path.display().to_string(),
-        message,
-    )
 }
 
 /// The content of a file and its size; of a file that is longer than `limit`, not more of the content than a byte beyond.

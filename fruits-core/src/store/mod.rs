@@ -3,6 +3,7 @@
 mod local;
 mod memory;
 mod s3;
+mod walk;
 
 use std::fmt;
 use std::sync::Arc;

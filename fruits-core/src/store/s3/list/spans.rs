@@ -96,7 +96,7 @@ impl Spans {
     pub async fn send(mut self, entries: &mpsc::Sender<Result<Entry>>) -> Result<()> {
         loop {
             while let Some(answer) = self.requests.try_join_next() {
-                self.take(answer)?;
+                self.take(answer);
             }
             self.ask();
             let Some(first) = self.spans.front_mut() else {
@@ -111,7 +111,7 @@ impl Spans {
             } else if first.is_listed() {
                 self.spans.pop_front();
             } else if let Some(answer) = self.requests.join_next().await {
-                self.take(answer)?;
+                self.take(answer);
             }
         }
     }
@@ -186,16 +186,14 @@ impl Spans {
         }
     }
 
-    fn take(&mut self, answer: Result<Answer, JoinError>) -> Result<()> {
-        let root = || self.pages.bucket.uri("");
-        let answer = answer.map_err(|panic| Error::from_source(Step::List, root(), std::io::Error::other(panic)))?;
+    fn take(&mut self, answer: Result<Answer, JoinError>) {
+        let answer = answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         if let Some(at) = self.spans.iter().position(|span| span.id == answer.span) {
             match answer.is_of_folders {
                 true => self.cut(at, answer.page),
                 false => self.listed(at, answer.page),
             }
         }
-        Ok(())
     }
 
     /// A page of a span came.

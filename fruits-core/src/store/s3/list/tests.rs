@@ -264,7 +264,7 @@ async fn hostile_keys_are_listed_once_and_in_order() {
     ];
     let mut random = fastrand::Rng::with_seed(1);
     let mut divided = 0;
-    for round in 0..60 {
+    for round in 0..40 {
         let mut keys = BTreeSet::from(["Test/".to_owned(), "Test".to_owned(), "Tests/1.jpg".to_owned()]);
         for _ in 0..random.usize(1..12) {
             let mut folder = "Test/".to_owned();
@@ -275,7 +275,7 @@ async fn hostile_keys_are_listed_once_and_in_order() {
             let photos = if random.bool() {
                 random.usize(..4)
             } else {
-                random.usize(..90)
+                random.usize(..300)
             };
             keys.extend((0..photos).map(|i| format!("{folder}{i:03}")));
             keys.extend((0..random.usize(..3)).map(|_| format!("{folder}{}", names[random.usize(..names.len())])));
@@ -288,7 +288,7 @@ async fn hostile_keys_are_listed_once_and_in_order() {
             ..Service::new(random.usize(10..30), keys)
         };
         service.assert_lists_all().await;
-        divided += usize::from(service.most() > 2);
+        divided += usize::from(service.of_folders() > 0);
     }
     assert!(divided > 20, "{divided}");
 }
