@@ -3,8 +3,11 @@
     list.py LISTER [BEFORE]
 
 A small service of this script's own plays S3 (ListObjectsV2 with prefix, delimiter, start-after and continuation-token; 1000 keys a page): it
-answers each request 50 ms late. Every kind of bucket is listed by each binary in turn, ROUNDS times; medians of photos a second, the most memory,
-and how many requests there were, and how many at the same time. That each lists the same in the same order is checked.
+answers each request 50 ms late. Every kind of bucket is listed by each binary in turn; medians of photos a second, the seconds of processors, the most
+memory, and how many requests there were, and how many at the same time. Folders of this machine are listed with 1 ms added to each look at a
+file and each opening of a folder, as on a network, and without. That each binary lists the same in the same order is checked.
+
+PHOTOS: how many (1,000,000 on S3, a hundredth of it in folders). ROUNDS: of each kind (3). KIND: only kinds with this in their name.
 """
 
 import asyncio
@@ -15,23 +18,49 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.parse
 
-LATE, PAGE, ROUNDS = 0.05, 1000, int(os.environ.get("ROUNDS", 3))
-MILLION = 1_000_000
+LATE, PAGE = 0.05, 1000
+PHOTOS, ROUNDS, KIND = int(os.environ.get("PHOTOS", 1_000_000)), int(os.environ.get("ROUNDS", 3)), os.environ.get("KIND", "")
 ETAG = "&quot;d41d8cd98f00b204e9800998ecf8427e&quot;"
 
-# Folders that are listed, as functions of the number of a photo. What a bucket is called is not how a photo is.
+# Where the photo of a number lies.
 KINDS = {
     "200 folders of 5,000": lambda i: f"fruit-{i // 5000:03}/photo-{i % 5000:06}.jpg",
-    "200 folders of 5,000, in 2 folders": lambda i: f"{'test' if i < MILLION // 2 else 'train'}/fruit-{i // 5000:03}/photo-{i % 5000:06}.jpg",
+    "200 folders of 5,000, in 2 folders": lambda i: f"{'train' if i % 2 else 'test'}/fruit-{i // 10000:03}/photo-{i % 10000 // 2:06}.jpg",
     "10,000 folders of 100": lambda i: f"fruit-{i // 100:05}/photo-{i % 100:06}.jpg",
     "1,000,000 folders of 1": lambda i: f"fruit-{i:07}/photo.jpg",
-    "10 folders of 50,000, and then 500,000 of 1": lambda i: f"fruit-{i // 50000:02}/photo-{i:06}.jpg" if i < MILLION // 2 else f"fruit-{i}/photo.jpg",
+    "folders of 50,000, and as many photos in folders of 1": lambda i: f"fruit-{i // 100000:02}/photo-{i:06}.jpg" if i % 2 else f"small-{i}/photo.jpg",
     "20 folders of 50,000": lambda i: f"fruit-{i // 50000:03}/photo-{i % 50000:06}.jpg",
     "1 folder": lambda i: f"photo-{i:07}.jpg",
 }
+FOLDERS = {
+    "folders of 100 on this machine": lambda i: f"fruit-{i // 100:03}/photo-{i % 100:04}.jpg",
+    "folders of 1 on this machine": lambda i: f"fruit-{i:05}/photo.jpg",
+    "1 folder on this machine": lambda i: f"photo-{i:05}.jpg",
+}
+# What a network adds, preloaded.
+SLOW = """
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <sys/stat.h>
+#include <unistd.h>
+int statx(int folder, const char *restrict path, int flags, unsigned mask, struct statx *restrict there) {
+    static int (*real)(int, const char *restrict, int, unsigned, struct statx *restrict);
+    if (!real) real = dlsym(RTLD_NEXT, "statx");
+    usleep(1000);
+    return real(folder, path, flags, mask, there);
+}
+DIR *opendir(const char *path) {
+    static DIR *(*real)(const char *);
+    if (!real) real = dlsym(RTLD_NEXT, "opendir");
+    usleep(1000);
+    return real(path);
+}
+"""
 
 
 class Service:
@@ -112,24 +141,22 @@ def listed(binary, location, environment):
     return int(count), float(seconds), float(first), int(memory), usage.ru_utime + usage.ru_stime, digest
 
 
-def compare(name, contenders, keys):
-    with Service(keys) as service:
-        endpoint = f"http://127.0.0.1:{service.port}"
-        environment = {"AWS_ENDPOINT_URL_S3": endpoint, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_REGION": "eu-west-3"}
-        runs, requests = {contender: [] for contender in contenders}, {}
-        for _ in range(ROUNDS):
-            for contender, binary in contenders.items():
+def compare(name, contenders, location, environment, service=None):
+    runs, requests = {contender: [] for contender in contenders}, {}
+    for _ in range(ROUNDS):
+        for contender, binary in contenders.items():
+            if service:
                 service.requests = service.most = 0
-                runs[contender].append(listed(binary, "s3://bucket", environment))
-                requests[contender] = f"{service.requests} requests, {service.most} at the same time"
+            runs[contender].append(listed(binary, location, environment))
+            requests[contender] = f"; {service.requests} requests, {service.most} at the same time" if service else ""
     assert len({run[-1] for of in runs.values() for run in of}) == 1, "another list, or another order"
     base = None
     for contender, of in runs.items():
         count, seconds, first, memory, processors = (statistics.median(values) for values in list(zip(*of))[:-1])
         base = base or seconds
         print(
-            f"{name}: {contender:6} {count / seconds:9,.0f} photos/s ({seconds:.1f} s, of processors {processors:.1f} s), {base / seconds:.1f} x; "
-            f"the first after {first * 1000:.0f} ms; {memory / 1000:.0f} MB; {requests[contender]}",
+            f"{name}: {contender:6} {count / seconds:9,.0f} photos/s ({seconds:.2f} s, of processors {processors:.2f} s), {base / seconds:.1f} x; "
+            f"the first after {first * 1000:.0f} ms; {memory / 1000:.0f} MB{requests[contender]}",
             flush=True,
         )
 
@@ -140,8 +167,22 @@ def main():
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     print(f"{model[1] if model else 'unknown processor'}, {os.cpu_count()} threads, load {os.getloadavg()[0]:.1f}; {ROUNDS} rounds, {LATE * 1000:.0f} ms added to each request")
     for name, key in KINDS.items():
-        if not (wanted := os.environ.get("KIND")) or wanted in name:
-            compare(name, contenders, [key(i) for i in range(int(os.environ.get("PHOTOS", MILLION)))])
+        if KIND in name:
+            with Service(map(key, range(PHOTOS))) as service:
+                settings = {"ENDPOINT_URL_S3": f"http://127.0.0.1:{service.port}", "ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "key", "REGION": "eu-west-3"}
+                compare(name, contenders, "s3://bucket", {f"AWS_{name}": value for name, value in settings.items()}, service)
+    for name, key in FOLDERS.items():
+        if KIND in name:
+            with tempfile.TemporaryDirectory() as scratch:
+                scratch = pathlib.Path(scratch)
+                for i in range(PHOTOS // 100):
+                    photo = scratch / "photos" / key(i)
+                    photo.parent.mkdir(parents=True, exist_ok=True)
+                    photo.touch()
+                (scratch / "slow.c").write_text(SLOW)
+                subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", scratch / "slow.so", scratch / "slow.c", "-ldl"], check=True)
+                compare(name, contenders, scratch / "photos", {})
+                compare(f"{name}, and 1 ms", contenders, scratch / "photos", {"LD_PRELOAD": str(scratch / "slow.so")})
 
 
 if __name__ == "__main__":

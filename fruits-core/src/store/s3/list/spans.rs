@@ -127,30 +127,33 @@ impl Spans {
             if ahead > PAGES_AHEAD && at > 0 {
                 return;
             }
-            let (id, pages) = (span.id, self.pages.clone());
-            if let Some(place) = span.next.take() {
-                span.is_asked = true;
-                self.requests.spawn(async move {
-                    Answer {
-                        span: id,
-                        is_of_folders: false,
-                        page: pages.keys(place).await,
-                    }
-                });
-            } else if span.asking == Asking::Wanted {
+            let id = span.id;
+            if span.asking == Asking::Wanted {
                 span.asking = Asking::Underway;
                 let (level, place) = (span.level.clone(), Place::After(span.last.clone()));
-                self.requests.spawn(async move {
-                    Answer {
-                        span: id,
-                        is_of_folders: true,
-                        page: pages.folders(&level, place).await,
-                    }
-                });
-                continue;
+                let pages = self.pages.clone();
+                self.request(id, true, async move { pages.folders(&level, place).await });
+            }
+            let span = &mut self.spans[at];
+            if self.requests.len() < REQUESTS
+                && let Some(place) = span.next.take()
+            {
+                span.is_asked = true;
+                let pages = self.pages.clone();
+                self.request(id, false, async move { pages.keys(place).await });
             }
             at += 1;
         }
+    }
+
+    fn request(&mut self, span: u64, is_of_folders: bool, page: impl Future<Output = Result<Page>> + Send + 'static) {
+        self.requests.spawn(async move {
+            Answer {
+                span,
+                is_of_folders,
+                page: page.await,
+            }
+        });
     }
 
     /// Cuts a span off from one that has not begun, if more folders are in it than one should take in.
@@ -256,8 +259,8 @@ impl Spans {
         }
     }
 
-    /// The folders came that begin behind the last key of a span, or behind what was the last when they were asked for: it ends where they
-    /// begin.
+    /// The folders came that begin behind what was the last key of a span when they were asked for: it ends where the first of them begins that
+    /// still is behind its keys.
     fn cut(&mut self, at: usize, page: Result<Page>) {
         let span = &mut self.spans[at];
         span.asking = Asking::No;
