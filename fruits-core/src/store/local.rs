@@ -27,7 +27,8 @@ pub(crate) fn is_temporary(key: &str) -> bool {
     random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// A folder as a store. Symbolic links are followed; a link that leads back to a folder above it is skipped.
+/// A folder as a store. Symbolic links are followed; a link that leads back to a folder above it is skipped. Several threads list, since on a
+/// network each look at a file takes its time.
 ///
 /// Folders are made when something is put into them, and removed with the last that was in them. What a condition is tied to is done under
 /// a lock of the folder (`flock`), which is given up with the process; where a file system has no locks, under none.

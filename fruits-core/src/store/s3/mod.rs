@@ -48,7 +48,8 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// `AWS_SKIP_SIGNATURE=true` reads public buckets without credentials, `AWS_REQUEST_PAYER=requester` agrees to pay for requests,
 /// `AWS_VIRTUAL_HOSTED_STYLE_REQUEST=true` or `false` says whether the bucket's name goes into the host's.
 ///
-/// Objects over 64 MiB are written in parts, and appear when the last one is there.
+/// Objects over 64 MiB are written in parts, and appear when the last one is there. Large folders are listed side by side, with up to 32
+/// requests at the same time; S3 Express, whose listings are in no order, and services without delimiters are listed page after page.
 ///
 /// Requests are tried again when the service is busy or the connection breaks, an object as a whole. What no other try can mend
 /// (denied, expired, no such bucket) fails at once, with a sentence that says what to do.

@@ -5,6 +5,9 @@
 //! spans before it took. Where a page holds many folders, asking for them would cost as much as listing them: such keys are listed as ever.
 //!
 //! A span is that part of the order of all keys that lies between two strings. So each key is in one span, whatever the service does.
+//!
+//! The price is a request for every thousand folders, and at the end of each span a page that is partly the next one's. The pages of one folder
+//! come one after the other, and only so many wait: folders of hundreds of pages gain little, a single folder nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

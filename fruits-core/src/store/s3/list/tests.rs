@@ -346,13 +346,16 @@ async fn who_does_not_read_on_is_not_listed_for() {
 #[tokio::test]
 async fn who_is_gone_is_not_listed_for() {
     let mut service = Service::new(100, photos(50, 1000));
-    service.takes = Duration::from_millis(20);
+    service.takes = Duration::from_millis(200);
     let mut entries = service.store("s3://b/Test").list();
-    for _ in 0..3000 {
+    for _ in 0..300 {
         entries.next().await.unwrap().unwrap();
     }
-    service.takes = Duration::from_secs(600);
+    assert!(service.counts.now.load(Ordering::Relaxed) > 0);
     drop(entries);
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(service.counts.now.load(Ordering::Relaxed), 0);
+    let requests = service.requests();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(service.requests(), requests);
 }
