@@ -42,7 +42,7 @@ type Point = [f32; 2];
 const NEIGHBOURS: usize = 15;
 const MIN_PHOTOS: usize = 5;
 /// Photos that the components are of, along which the map starts.
-const START_PHOTOS: usize = 2_000;
+const START_PHOTOS: usize = 500;
 /// The standard deviation along the first component at the start (Kobak and Berens).
 const START_DEVIATION: f64 = 1e-4;
 /// Places at the start are multiples of that: the last bits of a PCA depend on the number of threads.

@@ -1,21 +1,22 @@
 //! Gathering of moments: half of the product, added in place.
 
-use faer::MatRef;
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;
 
-use super::{Moments, add_half};
+use super::Moments;
+use super::half::Panels;
 
-/// Rows that are centred at a time; the copy of a block stays below 22 MB.
-pub(super) const BLOCK: usize = 2048;
+/// Rows that are centred and multiplied at a time: two panels of them stay near a core.
+pub(super) const BLOCK: usize = 256;
 
 /// Moments that rows are added to.
 pub(super) struct Gathering {
     count: usize,
-    mean: Array1<f64>,
+    mean: Vec<f64>,
     /// Its lower half; what is above the diagonal comes at the end.
-    scatter: Array2<f64>,
-    /// Memory for a block.
+    scatter: Vec<f64>,
+    panels: Panels,
+    /// Memory for the panels of a block.
     centred: Vec<f64>,
 }
 
@@ -24,8 +25,9 @@ impl Gathering {
     pub fn new(d: usize) -> Self {
         Gathering {
             count: 0,
-            mean: Array1::zeros(d),
-            scatter: Array2::zeros((d, d)),
+            mean: vec![0.0; d],
+            scatter: vec![0.0; d * d],
+            panels: Panels::fastest(),
             centred: Vec::new(),
         }
     }
@@ -40,51 +42,60 @@ impl Gathering {
     /// The pairwise update of Chan, Golub and LeVeque (1979). What the difference of both means adds to the scatter is what one more row would
     /// add, so that all of it is one product.
     fn add_block<T: Copy + Into<f64> + Sync>(&mut self, block: ArrayView2<T>) {
-        let (count, d) = block.dim();
+        let ((count, d), before) = (block.dim(), self.count);
+        self.count += count;
         if count == 0 || d == 0 {
-            self.count += count;
             return;
         }
-        let mut mean = Array1::<f64>::zeros(d);
-        for row in block.rows() {
-            mean.zip_mut_with(&row, |sum, &number| *sum += number.into());
-        }
-        let (n, m) = (self.count as f64, count as f64);
-        mean /= m;
-        self.centred.resize((count + 1) * d, 0.0);
-        let (centred, last) = self.centred.split_at_mut(count * d);
-        centred.par_chunks_mut(d).enumerate().for_each(|(row, centred)| {
-            let numbers = block.row(row);
-            for ((centred, number), mean) in centred.iter_mut().zip(numbers).zip(&mean) {
-                *centred = (*number).into() - mean;
-            }
-        });
-        let weight = (n * m / (n + m)).sqrt();
-        for ((last, theirs), ours) in last.iter_mut().zip(&mean).zip(&mut self.mean) {
-            let difference = theirs - *ours;
-            *last = weight * difference;
-            *ours += difference * (m / (n + m));
-        }
-        add_half(
-            &mut self.scatter,
-            MatRef::from_row_major_slice(&self.centred, count + 1, d),
-        );
-        self.count += count;
+        let columns = self.panels.columns;
+        self.centred.resize(d.next_multiple_of(columns) * (count + 1), 0.0);
+        let panels = self.centred.par_chunks_mut(columns * (count + 1));
+        panels
+            .zip(self.mean.par_chunks_mut(columns))
+            .enumerate()
+            .for_each(|(panel, (lines, mean))| {
+                let first = panel * columns;
+                let block = block.slice(s![.., first..first + mean.len()]);
+                centre(block, before, mean, lines.chunks_mut(columns));
+            });
+        self.panels.add_half(&self.centred, &mut self.scatter, d);
     }
 
     /// What was gathered.
     pub fn finish(self) -> Moments {
-        let Gathering {
-            count,
-            mean,
-            mut scatter,
-            ..
-        } = self;
-        for i in 0..mean.len() {
-            for j in 0..i {
-                scatter[[j, i]] = scatter[[i, j]];
-            }
+        let d = self.mean.len();
+        let scatter = Array2::from_shape_fn((d, d), |(i, j)| self.scatter[i.max(j) * d + i.min(j)]);
+        Moments {
+            count: self.count,
+            mean: self.mean.into(),
+            scatter,
         }
-        Moments { count, mean, scatter }
+    }
+}
+
+/// Writes some columns of a block, less their mean, as lines of a panel, which end with the row that the difference of the means is. `mean` is that of
+/// so many rows before, and becomes that of all.
+fn centre<'a, T: Copy + Into<f64>>(
+    block: ArrayView2<T>,
+    before: usize,
+    mean: &mut [f64],
+    mut lines: impl Iterator<Item = &'a mut [f64]>,
+) {
+    let (n, m) = (before as f64, block.nrows() as f64);
+    let mut own = Array1::<f64>::zeros(mean.len());
+    for row in block.rows() {
+        own.zip_mut_with(&row, |sum, &number| *sum += number.into());
+    }
+    own /= m;
+    for (row, line) in block.rows().into_iter().zip(&mut lines) {
+        for ((centred, &number), own) in line.iter_mut().zip(row).zip(&own) {
+            *centred = number.into() - own;
+        }
+    }
+    let weight = (n * m / (n + m)).sqrt();
+    for ((last, own), mean) in lines.flatten().zip(&own).zip(mean) {
+        let difference = own - *mean;
+        *last = weight * difference;
+        *mean += difference * (m / (n + m));
     }
 }

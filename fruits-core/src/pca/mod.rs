@@ -4,12 +4,13 @@
 //! largest entry. The spectrum is always whole, so ratios are shares of the total variance however many components are kept.
 
 mod gather;
+mod half;
 mod moments;
 mod persist;
 #[cfg(test)]
 mod tests;
 
-use faer::linalg::matmul::{matmul, triangular};
+use faer::linalg::matmul::matmul;
 use faer::linalg::solvers::Llt;
 use faer::prelude::Solve;
 use faer::{Accum, Mat, MatMut, MatRef, Par, Side};
@@ -150,12 +151,7 @@ impl PcaValidParams {
         if let Some(scale) = &scale {
             rows /= scale;
         }
-        let mut products = Array2::zeros((n, n));
-        let in_order = in_order(rows.t());
-        if let Some(columns) = faer_view(&in_order) {
-            add_half(&mut products, columns);
-        }
-        let (squares, vectors) = eigen(&products)?;
+        let (squares, vectors) = eigen(&product(rows.view(), rows.t()))?;
         let rank = rank(&squares, d).min(n - 1);
         let kept = self.components.unwrap_or(rank).min(rank);
         let mut components = product(vectors.slice(s![.., ..kept]).t(), rows.view());
@@ -428,25 +424,6 @@ fn product_into(a: ArrayView2<f64>, b: ArrayView2<f64>, mut result: ArrayViewMut
     if let (Some(result), Some(a), Some(b)) = (result.as_slice_mut(), faer_view(&a), faer_view(&b)) {
         let result = MatMut::from_row_major_slice_mut(result, rows, columns);
         matmul(result, Accum::Replace, a, b, 1.0, Par::rayon(0));
-    }
-}
-
-/// Adds the products of columns, `rows^T rows`, to a square matrix: to its lower half, the diagonal with it. On all cores.
-fn add_half(square: &mut Array2<f64>, rows: MatRef<f64>) {
-    use triangular::BlockStructure::{Rectangular, TriangularLower};
-    let d = square.nrows();
-    if let Some(square) = square.as_slice_mut() {
-        triangular::matmul(
-            MatMut::from_row_major_slice_mut(square, d, d),
-            TriangularLower,
-            Accum::Add,
-            rows.transpose(),
-            Rectangular,
-            rows,
-            Rectangular,
-            1.0,
-            Par::rayon(0),
-        );
     }
 }
 

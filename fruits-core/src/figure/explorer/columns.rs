@@ -138,6 +138,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_folder_a_photo_is_a_label_a_photo() {
+        let labels: Vec<String> = (0..70_000).map(|label| format!("{label:05}")).collect();
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let codes = Colouring::of_names("label", &labels).json()["codes"].clone();
+        let codes = BASE64_STANDARD.decode(codes.as_str().unwrap()).unwrap();
+        assert_eq!(codes[4 * 69_999..], 69_999_u32.to_le_bytes());
+    }
+
+    #[test]
     fn columns_of_a_table_by_their_kind() {
         let table = df!(
             "path" => ["b", "a", "b"],
