@@ -17,9 +17,9 @@ use crate::interrupt;
 use crate::pixels::{self, Limits};
 use crate::store::{self, Length, Store};
 
-/// Of JPEGs, which classifiers keep, and of WebP, which pages have.
+/// Of JPEGs, which classifiers keep, and of WebP, which pages have, as libwebp has it by itself.
 const JPEG_QUALITY: i32 = 85;
-const WEBP_QUALITY: f32 = 80.0;
+const WEBP_QUALITY: f32 = 75.0;
 /// So long a page waits for a photo, unless what shows the page says [by when](by).
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -158,7 +158,7 @@ mod tests {
     fn half_of_a_product_is_that_of_the_whole() {
         let mut random = fastrand::Rng::with_seed(1);
         for panels in [Panels::fastest(), PLAIN] {
-            for (d, lines) in [(1, 1), (7, 3), (24, 10), (61, 300)] {
+            for (d, lines) in [(1_usize, 1), (7, 3), (24, 10), (61, 300)] {
                 let rows: Vec<f64> = (0..lines * d).map(|_| random.f64() - 0.3).collect();
                 let mut columns = vec![0.0; d.next_multiple_of(panels.columns) * lines];
                 for (panel, into) in columns.chunks_mut(panels.columns * lines).enumerate() {
