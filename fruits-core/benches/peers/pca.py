@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import pathlib
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -102,15 +102,21 @@ def incremental(source, out):
 
 
 def run(command):
-    """Seconds, CPU seconds, most bytes of memory, and what it printed."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    printed = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, json.loads(printed)["explained_variance"]
+    """Seconds, CPU seconds, most bytes of memory, and what it printed. What is waited for counts this process' memory, too: it was that before it began."""
+    with tempfile.TemporaryFile("w+") as printed:
+        start, memory, ended = time.perf_counter(), 0, 0
+        process = subprocess.Popen(command, stdout=printed, stderr=subprocess.DEVNULL)
+        while not ended:
+            most = re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{process.pid}/status").read_text())
+            memory = 1024 * int(most[1]) if most else memory
+            time.sleep(0.01)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        printed.seek(0)
+        return seconds, usage.ru_utime + usage.ru_stime, memory, json.load(printed)["explained_variance"]
 
 
 def main(fruits, rows, before=None):
