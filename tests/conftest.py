@@ -1,6 +1,8 @@
+import contextlib
 import json
 import os
 import pathlib
+import secrets
 import shutil
 import subprocess
 import sys
@@ -136,3 +138,20 @@ def aws(monkeypatch, tmp_path):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return lambda endpoint: monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """Finds the processes that were started, by whomever, since the test began."""
+    mark = secrets.token_hex()
+    monkeypatch.setenv("FRUITS_MARK", mark)
+
+    def find():
+        found = set()
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark.encode() in (folder / "environ").read_bytes():
+                    found.add(folder.name)
+        return found
+
+    return find

@@ -4,7 +4,6 @@ import contextlib
 import os
 import pathlib
 import queue
-import secrets
 import signal
 import socket
 import tempfile
@@ -228,23 +227,12 @@ def test_an_interrupt_ends_waiting_for_a_store_that_does_not_answer(start, aws):
             assert kernel.reply(request)["ename"] == "Interrupted"
 
 
-def test_an_interrupt_ends_spark(start, monkeypatch, tmp_path):
+def test_an_interrupt_ends_spark(start, monkeypatch, processes, tmp_path):
     home = next(iter(os.environ.get("FRUITS_TEST_SPARK", "").split(":")))
     if not home:
         pytest.skip("FRUITS_TEST_SPARK names no Spark")
     monkeypatch.setenv("SPARK_HOME", home)
     monkeypatch.delenv("FRUITS")  # the kernel brings the program
-    mark = secrets.token_hex()
-    monkeypatch.setenv("FRUITS_MARK", mark)
-
-    def processes():
-        found = set()
-        for folder in pathlib.Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if mark.encode() in (folder / "environ").read_bytes():
-                    found.add(folder.name)
-        return found
-
     kernel = start()
     kernel.run("let spark = Spark::local()?;\nlet network = MobileNetV2::imagenet()?;")
     before = processes()

@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import re
-import secrets
 import shutil
 import signal
 import subprocess
@@ -26,23 +25,6 @@ VERSIONS = os.environ["FRUITS_TEST_SPARK"].split(":")
 def spark(monkeypatch):
     """The last version of Spark is the one that is installed here."""
     monkeypatch.setenv("SPARK_HOME", VERSIONS[-1])
-
-
-@pytest.fixture
-def processes(monkeypatch):
-    """Finds the processes that were started, by whomever, since the test began."""
-    mark = secrets.token_hex()
-    monkeypatch.setenv("FRUITS_MARK", mark)
-
-    def find():
-        found = set()
-        for folder in pathlib.Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if mark.encode() in (folder / "environ").read_bytes():
-                    found.add(folder.name)
-        return found
-
-    return find
 
 
 @pytest.mark.parametrize("home", VERSIONS, ids=lambda home: pathlib.Path(home).name)

@@ -40,7 +40,7 @@ impl Panels {
     }
 
     /// Adds the products of columns with each other to a `d x d` matrix, row by row: to its lower half, the diagonal with it; what is above is not
-    /// to be read. The last panel's columns beyond the `d`th are zero. On all cores; every sum has one order.
+    /// to be read. What stands in the last panel beyond the `d`th column does not count. On all cores; every sum has one order.
     pub fn add_half(self, panels: &[f64], square: &mut [f64], d: usize) {
         let size = panels.len() / d.div_ceil(self.columns);
         let panel = |number: usize| &panels[number * size..][..size];
