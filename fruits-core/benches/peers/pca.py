@@ -6,8 +6,9 @@ The features are 1280 numbers of 64 hidden ones and noise, a quarter of them zer
 parts come again under other names. Every contender is a process
 of its own that reads the parts and writes Parquet: `fruits pca --components 50`, BEFORE (another binary of it), scikit-learn's PCA with
 svd_solver="covariance_eigh" (which has all rows in memory, as f64: that is what the others compute in) and its IncrementalPCA (a part at a time; it is
-not exact). Every round asks each once. Medians of seconds, of CPU seconds and of the most memory; and of the first three, how far eigenvalues are from
-covariance_eigh's. What takes long is done once; what would take more memory than there is, not at all.
+not exact), and Spark's PCA (pca.scala) in the Spark of SPARK_HOME, on this machine. Every round asks each once. Medians of seconds, of CPU seconds and of
+the most memory, and how far the shares of the variance are from covariance_eigh's. What takes long is done once, and no longer than ten minutes; what
+would take more memory than there is, not at all.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ import time
 
 WIDTH, HIDDEN, KEPT, PART, DIFFERENT = 1280, 64, 50, 4096, 25
 RUN = "0123456789abcdef"
-ROUNDS, LONG = 3, 60
+ROUNDS, LONG, LONGEST = 3, 60, 600
 # Of memory, for a number of f32: what was before had it five times, covariance_eigh has it as f64 and as a copy of that.
 COPIES = {"before": 6, "covariance_eigh": 6}
 
@@ -83,7 +84,7 @@ def covariance_eigh(source, out):
     pca = PCA(svd_solver="covariance_eigh").fit(numbers)
     numbers = (numbers - pca.mean_) @ pca.components_[:KEPT].T
     write(table, numbers, out / "projection.parquet")
-    return pca.explained_variance_
+    return pca.explained_variance_ratio_
 
 
 def incremental(source, out):
@@ -98,11 +99,20 @@ def incremental(source, out):
     for file in files:
         table, numbers = numbers_of(file)
         write(table, pca.transform(numbers.astype(numpy.float64)), out / file.name)
-    return pca.explained_variance_
+    return pca.explained_variance_ratio_
+
+
+def spark(source):
+    """Spark's own programs end as the JVM that they began: what is measured is that."""
+    here = pathlib.Path(__file__).parent
+    local = [word for end in ("host", "bindAddress") for word in ("--conf", f"spark.driver.{end}=127.0.0.1")]
+    shell = [f"{os.environ['SPARK_HOME']}/bin/spark-submit", "--master", "local[*]", "--driver-memory", "8g", "--conf", "spark.ui.enabled=false", *local]
+    settings = ["--conf", f"spark.fruits.source={source}/features", "--conf"]
+    return lambda out: [*shell, *settings, f"spark.fruits.out={out}", "--class", "org.apache.spark.repl.Main", "spark-shell", "-I", here / "pca.scala"]
 
 
 def run(command):
-    """Seconds, CPU seconds, most bytes of memory, and what it printed. What is waited for counts this process' memory, too: it was that before it began."""
+    """Seconds, CPU seconds, most bytes of memory, and the shares of the variance; nothing if it takes too long. What is waited for counts this process' memory, too: it was that before it began."""
     with tempfile.TemporaryFile("w+") as printed:
         start, memory, ended = time.perf_counter(), 0, 0
         process = subprocess.Popen(command, stdout=printed, stderr=subprocess.DEVNULL)
@@ -111,12 +121,17 @@ def run(command):
             memory = 1024 * int(most[1]) if most else memory
             time.sleep(0.01)
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if not ended and time.perf_counter() - start > LONGEST:
+                process.kill()
+                process.wait()
+                return None
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command)
         printed.seek(0)
-        return seconds, usage.ru_utime + usage.ru_stime, memory, json.load(printed)["explained_variance"]
+        ratios = re.findall(r'"explained_variance_ratio": ?(\[.*?\])', printed.read())
+        return seconds, usage.ru_utime + usage.ru_stime, memory, numpy.array(json.loads(ratios[-1]))
 
 
 def main(fruits, rows, before=None):
@@ -126,28 +141,32 @@ def main(fruits, rows, before=None):
         folder = pathlib.Path(folder)
         source = folder / "features"
         features(source, rows)
-        ours = lambda binary: [binary, "pca", source, "--components", str(KEPT), "--json", "--out"]
-        theirs = lambda name: [sys.executable, __file__, name, source]
+        ours = lambda binary: lambda out: [binary, "pca", source, "--components", str(KEPT), "--json", "--out", out]
+        theirs = lambda name: lambda out: [sys.executable, __file__, name, source, out]
         commands = {"ours": ours(fruits)} | ({"before": ours(before)} if before else {})
         commands |= {name: theirs(name) for name in PEERS}
+        commands |= {"spark": spark(source)} if "SPARK_HOME" in os.environ else {}
         commands = {name: command for name, command in commands.items() if 4 * rows * WIDTH * COPIES.get(name, 0) < free}
-        found, variances = {name: [] for name in commands}, {}
+        found, ratios = {name: [] for name in commands}, {}
         for number in range(ROUNDS):
             for name, command in commands.items():
-                if number and found[name][0][0] > LONG:
+                if number and (not found[name] or found[name][0][0] > LONG):
                     continue
                 out = folder / f"{name}-{number}"
-                *measured, variances[name] = run([*command, out])
-                found[name].append(measured)
-                subprocess.run(["rm", "-r", out], check=True)
+                if answer := run(command(out)):
+                    *measured, ratios[name] = answer
+                    found[name].append(measured)
+                subprocess.run(["rm", "-rf", out], check=True)
         load = os.getloadavg()[0]
         for name, measured in found.items():
+            if not measured:
+                print(f"{rows:,} rows, {name}: not done after {LONGEST} s (load {load:.1f})", flush=True)
+                continue
             seconds, cpu, memory = (statistics.median(values) for values in zip(*measured))
             apart = ""
-            if "covariance_eigh" in variances:
-                expected = numpy.array(variances["covariance_eigh"])
-                kept = min(len(expected), len(variances[name]))
-                apart = f", eigenvalues {numpy.abs(numpy.array(variances[name])[:kept] / expected[:kept] - 1).max():.1e} apart"
+            if "covariance_eigh" in ratios:
+                kept = min(len(ratios["covariance_eigh"]), len(ratios[name]))
+                apart = f", shares {numpy.abs(ratios[name][:kept] / ratios['covariance_eigh'][:kept] - 1).max():.1e} apart"
             print(f"{rows:,} rows, {name}: {seconds:.1f} s, {cpu:.1f} CPU s, {memory / 2**20:.0f} MiB{apart} (load {load:.1f})", flush=True)
 
 
@@ -162,6 +181,6 @@ if __name__ == "__main__":
     if sys.argv[1] in PEERS:
         out = pathlib.Path(sys.argv[3])
         out.mkdir()
-        print(json.dumps({"explained_variance": PEERS[sys.argv[1]](pathlib.Path(sys.argv[2]), out).tolist()}))
+        print(json.dumps({"explained_variance_ratio": PEERS[sys.argv[1]](pathlib.Path(sys.argv[2]), out).tolist()}))
     else:
         main(*sys.argv[1:])

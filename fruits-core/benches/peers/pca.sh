@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# PCA of features on disk beside scikit-learn's on this machine. By hand: it takes many minutes, and 1 GB of disk.
+# PCA of features on disk beside scikit-learn's and Spark's on this machine. By hand: it takes many minutes, and 1 GB of disk.
 #
 #   fruits-core/benches/peers/pca.sh [ROWS...]      default 22688 200000 1000000
 #
@@ -10,6 +10,8 @@ HERE=$REPO/fruits-core/benches/peers
 
 steps base
 venv alike "$HERE/alike.txt"
+SPARK_HOME=$("$REPO/bootstrap/spark.sh" | tail -n 1)
+export SPARK_HOME
 say "building with the release profile"
 cd "$REPO"
 cargo build --release --bin fruits
