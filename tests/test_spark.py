@@ -68,6 +68,21 @@ def test_where_a_cluster_has_a_master_its_nodes_do_the_work(features_of, spark, 
     assert len(pandas.read_parquet(tmp_path / "pca" / "projection")) == 96
 
 
+def test_photos_are_identified_as_on_one_machine(classifier, spark, tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(SAMPLE / "Kiwi", photos / "Kiwi")
+    (photos / "Kiwi" / "bad.jpg").write_text("no photo")
+    alone = run("identify", classifier[0], photos, "-o", tmp_path / "alone", "--json").json
+    there = run("identify", classifier[0], photos, "-o", tmp_path / "there", "--on", "spark", "--json").json
+    assert there | {"out": ""} == alone | {"out": ""} and (alone["photos"], alone["failures"]) == (16, 1)
+    of_each = [pandas.read_parquet(tmp_path / name / "answers") for name in ("alone", "there")]
+    pandas.testing.assert_frame_equal(*of_each)
+    assert len(list((tmp_path / "there").glob("answers/*.parquet"))) == 4, "tasks"
+    assert "--out" in run("identify", classifier[0], photos, "--on", "spark", status=2).stderr
+    taken = run("identify", classifier[0], photos, "-o", tmp_path / "there", "--on", "spark", status=1).stderr
+    assert "--overwrite" in taken
+
+
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_ended_and_resumed(ending, features_of, spark, processes, tmp_path):
     out = tmp_path / "out"
@@ -137,7 +152,7 @@ def order(tmp_path, photos, **changes):
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
     (out / "_owner.json").write_text(json.dumps({"run": RUN, "state": "working", "process": 1, "host": ""}))
-    first = {"protocol": 3, "task": 7, "items": len(photos), "work": {"extract": work}} | changes
+    first = {"protocol": 4, "task": 7, "items": len(photos), "work": {"extract": work}} | changes
     items = [{"key": str(photo.relative_to(SAMPLE)), "size": photo.stat().st_size, "version": "", "label": photo.parent.name} for photo in photos]
     return "".join(json.dumps(line) + "\n" for line in [first, *items])
 
@@ -153,7 +168,7 @@ def test_an_order_and_its_answer(tmp_path):
     photos = sorted((SAMPLE / "Kiwi").glob("*.jpg"))
     answer = json.loads(worker(order(tmp_path, photos)).stdout)
     result = answer["result"]["extracted"]
-    assert (answer["protocol"], answer["task"], answer["items"]) == (3, 7, 16)
+    assert (answer["protocol"], answer["task"], answer["items"]) == (4, 7, 16)
     assert result["photos"] == 16 and result["failures"] == []
     (part,) = result["parts"]
     assert re.fullmatch(rf"features/part-00007-00000-[0-9]{{10}}-{RUN}\.parquet", part["file"])
@@ -169,7 +184,7 @@ def test_an_order_and_its_answer(tmp_path):
     assert "task 7: 16 items" in told.stderr and len(told.stdout.splitlines()) == 1
     assert "7 of 17 lines came" not in worker(order(tmp_path, photos, items=17), status=1).stdout
     assert "16 of 17 lines came" in worker(order(tmp_path, photos, items=17), status=1).stderr
-    assert "version 4" in worker(order(tmp_path, photos, protocol=4), status=1).stderr
+    assert "version 5" in worker(order(tmp_path, photos, protocol=5), status=1).stderr
     assert "protocol, line" in worker("no JSON\n", status=1).stderr
     lines = order(tmp_path, photos).replace('"MobileNetV2', '"Another')
     assert "Another" in worker(lines, status=1).stderr

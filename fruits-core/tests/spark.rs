@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use fruits_core::polars::prelude::{DataFrame, ParquetReader, SerReader};
 use fruits_core::{
     Classifier, ErrorKind, Features, Groups, IfExists, ImageFolder, MobileNetV2, Moments, Pca, Recogniser, Result,
     Spark,
@@ -77,6 +78,19 @@ fn once(root: &TempDir, instead: &str) -> PathBuf {
     script
 }
 
+/// The rows of answers, in the order of their files.
+fn answers(location: &str) -> DataFrame {
+    let files = fs::read_dir(Path::new(location).join("answers")).unwrap();
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let read = |file: &PathBuf| ParquetReader::new(fs::File::open(file).unwrap()).finish().unwrap();
+    let mut rows = read(&files[0]);
+    for file in &files[1..] {
+        rows.vstack_mut(&read(file)).unwrap();
+    }
+    rows
+}
+
 async fn the_same_rows_and_files_as_on_one_machine() {
     for home in versions() {
         let model = MobileNetV2::imagenet().unwrap();
@@ -107,6 +121,17 @@ async fn the_same_rows_and_files_as_on_one_machine() {
         let there = trained.identify(&features).unwrap();
         assert_eq!((here.all().len(), here.all()), (48, there.all()));
         assert_eq!(here.failures(), there.failures());
+        let at = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
+        trained.write(&at("classifier"), IfExists::Refuse).await.unwrap();
+        for (name, of) in [("of-photos", &source), ("of-features", &out)] {
+            let classifier = at("classifier");
+            let identified = spark
+                .identify_to(&classifier, of, &at(name), IfExists::Refuse)
+                .await
+                .unwrap();
+            assert_eq!(identified, here.clone().into(), "{name}");
+            assert_eq!(answers(&at(name)), here.table(), "{name}");
+        }
 
         // A single machine goes on from what Spark wrote.
         let again = fruits_core::Extraction::open(&source, &model)

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures::future;
 use futures::stream::{self, BoxStream, StreamExt};
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2, Axis};
 use polars::prelude::DataFrame;
 use tokio::sync::mpsc;
 use tracing::info;
@@ -311,6 +311,33 @@ impl Extraction {
         let source = self.store.uri("");
         let (writer, earlier) = FeaturesWriter::resume(store::open(location)?, &source, self.model.model()).await?;
         self.write(writer, Some(earlier)).await
+    }
+
+    /// Runs and hands the photos, with their features (`n x features`), to `consume`, 4096 at a time, in order.
+    pub(crate) async fn run_parts(
+        mut self,
+        mut consume: impl AsyncFnMut(&[Photo], ArrayView2<'_, f32>) -> Result<()>,
+    ) -> Result<(Vec<Failure>, Manifest)> {
+        self.look().await?;
+        let none = Array2::zeros((0, self.model.model().features));
+        let (mut photos, mut features) = (Vec::new(), none.clone());
+        let done = self
+            .run_batches(None, async |batch| {
+                photos.extend(batch.photos);
+                features
+                    .append(Axis(0), batch.features.view())
+                    .map_err(|error| Error::from_source(Step::Infer, "features", error))?;
+                if photos.len() >= ROWS_PER_PART {
+                    consume(&photos, features.view()).await?;
+                    (photos, features) = (Vec::new(), none.clone());
+                }
+                Ok(())
+            })
+            .await?;
+        if !photos.is_empty() {
+            consume(&photos, features.view()).await?;
+        }
+        Ok(done)
     }
 
     /// Makes sure that there is a photo, before an output is taken from another run.

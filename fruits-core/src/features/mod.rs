@@ -140,7 +140,7 @@ impl Features {
     /// [`ErrorKind::NotFound`] if there is no such folder, or no manifest in it; [`ErrorKind::Invalid`] if whatever wrote it did
     /// not finish, or a file is damaged; [`ErrorKind::TooLarge`] if there is not enough memory.
     pub async fn read(location: &str) -> Result<Self> {
-        let all = async { FeaturesScan::open(location).await?.read_all().await };
+        let all = async { FeaturesScan::open(location).await?.read_every(1).await };
         interrupt::race(Step::Read, all).await?
     }
 
@@ -530,6 +530,22 @@ pub(crate) mod tests {
         write_in_parts(&features, location, 4).await;
         let read = Features::read(location).await.unwrap();
         assert_eq!((read.matrix(), read.table()), (features.matrix(), features.table()));
+        // A sample has every second row, every third and so on, over the ends of parts.
+        let scan = Features::scan(location).await.unwrap();
+        for (most, rows) in [
+            (10, (0..10).collect()),
+            (9, vec![0, 2, 4, 6, 8]),
+            (4, vec![0, 3, 6, 9]),
+            (1, vec![0]),
+        ] {
+            let sample = scan.sample(most).await.unwrap();
+            assert_eq!(sample.table(), features.take(&rows).unwrap().table());
+            assert_eq!(
+                (sample.manifest().photos, sample.manifest().is_partial),
+                (rows.len(), most < 10)
+            );
+        }
+        assert_eq!(scan.sample(0).await.unwrap_err().kind(), ErrorKind::Invalid);
         // A manifest that promises more is refused before there is memory for it.
         let manifest = std::fs::read_to_string(root.path().join(output::MANIFEST)).unwrap();
         let more = manifest.replace("\"photos\": 10", "\"photos\": 1000000000000000000");

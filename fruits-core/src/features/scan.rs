@@ -9,7 +9,7 @@ use polars::prelude::DataFrame;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Features, Manifest, Part, names, open, parts, read_failures};
-use crate::error::{Error, ErrorKind, Result, Step};
+use crate::error::{Error, ErrorKind, Failure, Result, Step};
 use crate::interrupt;
 use crate::output::Finished;
 use crate::store::{self, Store};
@@ -97,8 +97,12 @@ impl FeaturesScan {
     /// # Errors
     /// Items are errors, about the file, if one is missing or damaged.
     pub fn parts(&self) -> BoxStream<'static, Result<Features>> {
+        self.some_parts(self.manifest().parts.clone())
+    }
+
+    pub(crate) fn some_parts(&self, parts: Vec<Part>) -> BoxStream<'static, Result<Features>> {
         let scan = self.clone();
-        stream::iter(self.manifest().parts.clone())
+        stream::iter(parts)
             // A task each, so that it goes on while nobody asks for the next part.
             .map(move |part| {
                 let (scan, uri) = (scan.clone(), scan.store.uri(&part.file));
@@ -112,27 +116,59 @@ impl FeaturesScan {
             .boxed()
     }
 
+    /// The photos that failed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] or [`ErrorKind::NotFound`] about the file, if it is damaged or missing.
+    pub async fn failures(&self) -> Result<Vec<Failure>> {
+        let failures = read_failures(&*self.store, &self.finished).await?;
+        let wanted = self.manifest().failures;
+        if failures.len() != wanted {
+            let message = format!("the manifest says {wanted} failures, found {}", failures.len());
+            return Err(Error::new(ErrorKind::Invalid, Step::Read, self.store.uri(""), message));
+        }
+        Ok(failures)
+    }
+
+    /// So many rows at most, evenly: every second, every third and so on, in the order of the table. For figures of more photos than fit into
+    /// memory. Everything is read for it; in memory are these rows and two parts.
+    ///
+    /// ```no_run
+    /// use fruits_core::{Features, Pca};
+    ///
+    /// # async fn example() -> fruits_core::Result<()> {
+    /// let scan = Features::scan("s3://fruits/Results").await?;
+    /// let pca = Pca::params().fit_scan(&scan).await?; // of all
+    /// pca.scatter(&scan.sample(20_000).await?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); [`ErrorKind::Invalid`] if no row is wanted.
+    pub async fn sample(&self, rows: usize) -> Result<Features> {
+        if rows == 0 {
+            let message = "a sample has one row at least";
+            return Err(Error::new(ErrorKind::Invalid, Step::Input, "features", message));
+        }
+        let step = self.len().div_ceil(rows).max(1);
+        interrupt::race(Step::Read, self.read_every(step)).await?
+    }
+
     /// All of it, in memory: see [`Features::read`].
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] or [`ErrorKind::NotFound`] about the file, if one is damaged or missing; [`ErrorKind::TooLarge`] if there is
     /// not enough memory.
     pub async fn read(&self) -> Result<Features> {
-        interrupt::race(Step::Read, self.read_all()).await?
+        interrupt::race(Step::Read, self.read_every(1)).await?
     }
 
-    pub(super) async fn read_all(&self) -> Result<Features> {
-        let failures = read_failures(&*self.store, &self.finished).await?;
+    /// The first row, and every one so many rows behind another.
+    pub(super) async fn read_every(&self, step: usize) -> Result<Features> {
+        let failures = self.failures().await?;
         let manifest = self.manifest();
-        if failures.len() != manifest.failures {
-            let message = format!(
-                "the manifest says {} failures, found {}",
-                manifest.failures,
-                failures.len()
-            );
-            return Err(Error::new(ErrorKind::Invalid, Step::Read, self.store.uri(""), message));
-        }
-        let (photos, width) = (manifest.photos, manifest.model.features);
+        let (photos, width) = (manifest.photos.div_ceil(step), manifest.model.features);
         let too_large = || {
             let message =
                 format!("there is no memory for {width} features each of {photos} photos; scan them part by part");
@@ -141,8 +177,14 @@ impl FeaturesScan {
         let (mut numbers, mut all) = (Vec::new(), names(&[], &[]));
         let wanted = photos.checked_mul(width).ok_or_else(too_large)?;
         numbers.try_reserve_exact(wanted).map_err(|_| too_large())?;
-        let mut parts = self.parts();
+        let (mut parts, mut before) = (self.parts(), 0_usize);
         while let Some(part) = parts.try_next().await? {
+            let (first, rows) = (before.next_multiple_of(step) - before, part.len());
+            before += rows;
+            let part = match step {
+                1 => part,
+                _ => part.take(&(first..rows).step_by(step).collect::<Vec<_>>())?,
+            };
             all.vstack_mut(&part.names)
                 .map_err(|error| Error::from_source(Step::Read, self.store.uri(""), error))?;
             numbers.extend(part.matrix().iter());
@@ -150,7 +192,12 @@ impl FeaturesScan {
         all.rechunk_mut();
         let matrix = Array2::from_shape_vec((photos, width), numbers)
             .map_err(|error| Error::from_source(Step::Read, self.store.uri(""), error))?;
-        Ok(Features::of(all, matrix, failures, manifest.clone()))
+        let manifest = Manifest {
+            photos,
+            is_partial: manifest.is_partial || step > 1,
+            ..manifest.clone()
+        };
+        Ok(Features::of(all, matrix, failures, manifest))
     }
 
     /// Where a part lies, for errors about it.

@@ -2,10 +2,11 @@
 
 use clap::Args;
 use fruits_core::error::{counted, printable};
-use fruits_core::recognise::Answers;
+use fruits_core::recognise::{Answers, Identified};
 use fruits_core::{Classifier, IfExists, Recogniser, Result, Server, store};
 use serde_json::json;
 
+use crate::place::PlaceArgs;
 use crate::{say, tell};
 
 /// Failures that are told; more are counted.
@@ -23,6 +24,8 @@ pub struct IdentifyArgs {
     /// Replace an earlier output there, finished or not
     #[arg(long, requires = "out")]
     overwrite: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Print JSON, alone on standard output: a line for each answer, or, with --out, one line at the end
     #[arg(long)]
     json: bool,
@@ -48,33 +51,28 @@ pub async fn identify(args: IdentifyArgs) -> Result<()> {
     if let Some(out) = &args.out {
         Answers::can_write(out, if_exists).await?;
     }
-    let recogniser = Recogniser::new(&Classifier::read(&args.classifier).await?)?;
-    if args.out.is_none() && store::is_file(&args.photos).await {
-        let answer = recogniser.identify_at(&args.photos).await?;
-        say(if args.json {
-            answer.to_json().to_string()
-        } else {
-            answer.in_words()
-        });
-        return Ok(());
-    }
-    let answers = recogniser.identify_all(&args.photos).await?;
-    match &args.out {
-        Some(out) => answers.write(out, if_exists).await?,
-        None if args.json => answers.all().iter().for_each(|answer| say(answer.to_json())),
-        None => answers
-            .all()
-            .iter()
-            .for_each(|answer| say(format!("{}: {answer}", printable(&answer.path)))),
-    }
-    let unknown = answers.all().iter().filter(|answer| answer.is_unknown).count();
-    let failed = answers.failures().len();
+    let identified = match (&args.out, args.place.spark(args.out.as_deref().unwrap_or_default())?) {
+        (Some(out), Some(spark)) => {
+            let (classifier, photos) = (&args.classifier, &args.photos);
+            spark.identify_to(classifier, photos, out, if_exists).await?
+        }
+        _ => match identify_here(&args, if_exists).await? {
+            Some(identified) => identified,
+            None => return Ok(()),
+        },
+    };
+    let Identified {
+        photos,
+        unknown,
+        failures,
+        ..
+    } = identified;
     tell(format!(
         "{} identified, {unknown} of them unknown, {}",
-        counted(answers.all().len(), "photo"),
-        counted(failed, "failure")
+        counted(photos, "photo"),
+        counted(failures.len(), "failure")
     ));
-    for failure in answers.failures().iter().take(FAILURES) {
+    for failure in failures.iter().take(FAILURES) {
         tell(format!(
             "{}: {}: {}",
             printable(&failure.path),
@@ -83,9 +81,33 @@ pub async fn identify(args: IdentifyArgs) -> Result<()> {
         ));
     }
     if args.json && args.out.is_some() {
-        say(json!({ "photos": answers.all().len(), "unknown": unknown, "failures": failed, "out": args.out }));
+        say(json!({ "photos": photos, "unknown": unknown, "failures": failures.len(), "out": args.out }));
     }
     Ok(())
+}
+
+/// Says or writes the answers; nothing more is to be said of one photo.
+async fn identify_here(args: &IdentifyArgs, if_exists: IfExists) -> Result<Option<Identified>> {
+    let recogniser = Recogniser::new(&Classifier::read(&args.classifier).await?)?;
+    if let Some(out) = &args.out {
+        return recogniser.identify_to(&args.photos, out, if_exists).await.map(Some);
+    }
+    if store::is_file(&args.photos).await {
+        let answer = recogniser.identify_at(&args.photos).await?;
+        say(match args.json {
+            true => answer.to_json().to_string(),
+            false => answer.in_words(),
+        });
+        return Ok(None);
+    }
+    let answers = recogniser.identify_all(&args.photos).await?;
+    for answer in answers.all() {
+        say(match args.json {
+            true => answer.to_json().to_string(),
+            false => format!("{}: {answer}", printable(&answer.path)),
+        });
+    }
+    Ok(Some(answers.into()))
 }
 
 pub async fn serve(args: ServeArgs) -> Result<()> {

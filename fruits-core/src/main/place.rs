@@ -9,7 +9,7 @@ use fruits_core::{Result, Spark, interrupt};
 pub struct PlaceArgs {
     /// Do the work in Spark: spark, the one that is installed here, which works on this machine, or on the cluster that its own settings name,
     /// such as on the primary node of EMR; or emr:ID, by a step of a cluster of EMR that is running [default: without Spark]
-    #[arg(long, value_name = "PLACE")]
+    #[arg(long, value_name = "PLACE", requires = "out")]
     on: Option<Place>,
     /// Processes of Spark that work at the same time on a cluster, at best one a machine
     #[arg(long, value_name = "N", requires = "on", default_value_t = 1)]

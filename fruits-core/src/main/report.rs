@@ -22,15 +22,15 @@ pub struct ReportArgs {
 }
 
 pub async fn report(args: ReportArgs) -> Result<()> {
-    let features = Features::read(&args.features).await?;
+    let features = Features::scan(&args.features).await?;
     let pca = match &args.pca {
         Some(pca) => Pca::read(pca).await?,
-        None => Pca::fit(&features)?,
+        None => Pca::params().fit_scan(&features).await?,
     };
-    Report::new(&features, &pca).await?.write(&args.out).await?;
+    Report::of_scan(&features, &pca).await?.write(&args.out).await?;
     tell(format!("report: {}", args.out));
     if args.json {
-        say(json!({ "photos": features.len(), "failures": features.failures().len(), "out": args.out }));
+        say(json!({ "photos": features.len(), "failures": features.manifest().failures, "out": args.out }));
     }
     Ok(())
 }

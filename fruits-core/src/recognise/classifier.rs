@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use linfa::DatasetBase;
 use linfa::traits::Fit;
 use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
@@ -13,7 +13,10 @@ use super::calibration;
 use super::evaluation::{Tests, answers};
 use super::familiarity::{Familiarity, Signs, near};
 use super::recognition::Summary;
-use super::{Answer, Answers, Classify, CosineClassifier, Evaluation, NearPhoto, Recognition, Splits, WhitenedCosine};
+use super::{
+    Answer, Answers, AnswersWriter, Classify, CosineClassifier, Evaluation, NearPhoto, Recognition, Splits,
+    WhitenedCosine,
+};
 use crate::alike::{Groups, Near};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extractor::Model;
@@ -128,6 +131,18 @@ impl Classifier {
             answers: self.answers(features.matrix().view(), &features.path_column())?,
             failures: features.failures().to_vec(),
         })
+    }
+
+    /// Writes what it says of features, part by part.
+    pub(crate) async fn identify_parts(
+        &self,
+        mut parts: BoxStream<'static, Result<Features>>,
+        writer: &mut AnswersWriter,
+    ) -> Result<()> {
+        while let Some(part) = parts.try_next().await? {
+            writer.push(self.identify(&part)?.all()).await?;
+        }
+        Ok(())
     }
 
     /// What it says of the rows of features.

@@ -35,7 +35,8 @@ use linfa::dataset::{AsSingleTargets, DatasetBase};
 use ndarray::{Array1, Array2, ArrayBase, ArrayView1, ArrayView2, ArrayViewMut1, Data, Ix2};
 
 use crate::error::{Error, ErrorKind, Result, Step, counted};
-pub use answers::{Answer, Answers, NearPhoto};
+pub(crate) use answers::AnswersWriter;
+pub use answers::{Answer, Answers, Identified, NearPhoto};
 pub use calibration::Bin;
 pub use classifier::Classifier;
 pub use cosine::{CosineClassifier, ValidWhitenedCosine, WhitenedCosine};

@@ -2,12 +2,18 @@
 
 use std::fmt;
 
-use super::{Answer, Answers, Classifier};
-use crate::error::{Error, ErrorKind, Result, Step};
+use ndarray::ArrayView2;
+
+use super::answers::AnswersWriter;
+use super::{Answer, Answers, Classifier, Identified};
+use crate::error::{Error, ErrorKind, Failure, Result, Step};
+use crate::extract::Extraction;
 use crate::extractor::FeatureExtractor;
-use crate::features::Features;
+use crate::features::{Features, Manifest};
+use crate::folder::Photo;
 use crate::interrupt;
 use crate::mobilenet::MobileNetV2;
+use crate::output::{self, IfExists};
 use crate::pixels::{Limits, network_input_with};
 use crate::store::{self, Length};
 
@@ -50,6 +56,11 @@ impl Recogniser {
     /// What to expect of its answers, for people who only ask.
     pub fn expectation(&self) -> String {
         self.classifier.summary().expectation()
+    }
+
+    /// The network.
+    pub(crate) fn network(&self) -> &MobileNetV2 {
+        &self.network
     }
 
     /// The classifier.
@@ -96,6 +107,41 @@ impl Recogniser {
     pub async fn identify_all(&self, location: &str) -> Result<Answers> {
         let features = Features::read_or_extract(location, || Ok(self.network.clone())).await?;
         self.classifier.identify(&features)
+    }
+
+    /// As [`identify_all`](Self::identify_all), and writes the answers while they come, as [`Answers::write`] does, so that memory does not grow
+    /// with the number of photos.
+    ///
+    /// # Errors
+    /// As [`identify_all`](Self::identify_all) and [`Answers::write`]. Then nothing is left at the location.
+    pub async fn identify_to(&self, location: &str, out: &str, if_exists: IfExists) -> Result<Identified> {
+        let mut writer = AnswersWriter::begin(out, if_exists).await?;
+        let all = interrupt::race(Step::Recognise, self.answer_all(location, &mut writer)).await;
+        writer.finish(all.flatten()).await
+    }
+
+    /// Writes the answers; gives back where the photos lie, and which failed.
+    async fn answer_all(&self, location: &str, writer: &mut AnswersWriter) -> Result<(String, Vec<Failure>)> {
+        if output::is_there(&*store::open(location)?).await {
+            let scan = Features::scan(location).await?;
+            self.classifier.identify_parts(scan.parts(), writer).await?;
+            return Ok((scan.manifest().source.clone(), scan.failures().await?));
+        }
+        let extraction = Extraction::open(location, &self.network)?.show_progress();
+        let (failures, manifest) = self.identify_photos(extraction, writer).await?;
+        Ok((manifest.source, failures))
+    }
+
+    pub(crate) async fn identify_photos(
+        &self,
+        extraction: Extraction,
+        writer: &mut AnswersWriter,
+    ) -> Result<(Vec<Failure>, Manifest)> {
+        let answer = async |photos: &[Photo], features: ArrayView2<'_, f32>| {
+            let paths: Vec<&str> = photos.iter().map(|photo| photo.path.as_str()).collect();
+            writer.push(&self.classifier.answers(features, &paths)?).await
+        };
+        extraction.limits(self.limits).run_parts(answer).await
     }
 
     fn answer(

@@ -6,13 +6,15 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::alike::Issues;
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::features::Features;
+use crate::features::{Features, FeaturesScan};
 use crate::figure::scree::{THRESHOLDS, percent};
 use crate::pca::Pca;
 use crate::{store, table};
 
 /// Photos shown of each label.
 const SAMPLES: usize = 5;
+/// Photos that a page about features shows; of more it shows an even sample.
+const PHOTOS: usize = 50_000;
 /// Failures that are listed; more are counted.
 const FAILURES_SHOWN: usize = 200;
 
@@ -48,13 +50,27 @@ impl Report {
     /// # Errors
     /// If the PCA was not fitted to features of this kind, or keeps fewer than two components.
     pub async fn new(features: &Features, pca: &Pca) -> Result<Self> {
+        Self::of(features, features.len(), pca).await
+    }
+
+    /// As [`new`](Self::new), about features that lie at a location. Of more than 50,000 photos the page shows an even
+    /// [sample](FeaturesScan::sample), and says so; the PCA is as it was fitted, to all for example.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new) and [`FeaturesScan::read`].
+    pub async fn of_scan(scan: &FeaturesScan, pca: &Pca) -> Result<Self> {
+        Self::of(&scan.sample(PHOTOS).await?, scan.len(), pca).await
+    }
+
+    /// About all of so many photos, or some of them.
+    async fn of(features: &Features, photos: usize, pca: &Pca) -> Result<Self> {
         let sheet = features.contact_sheet(SAMPLES).await;
         let (scree, explorer) = (pca.scree()?, pca.explore(features).await?);
         Ok(Self::page(
             features,
             "Image features and PCA",
             html! {
-                (summary(features, pca))
+                (summary(features, photos, pca))
                 section {
                     h2 { "How many components?" }
                     figure { (PreEscaped(scree.svg())) }
@@ -154,18 +170,21 @@ impl Issues {
     }
 }
 
-fn summary(features: &Features, pca: &Pca) -> Markup {
+fn summary(features: &Features, photos: usize, pca: &Pca) -> Markup {
     let rate = features
         .manifest()
         .photos_per_second()
         .filter(|_| !features.manifest().is_partial);
     html! {
         section.tiles {
-            (tile(&features.len().to_string(), "photos"))
-            (tile(&features.by_label().len().to_string(), "labels"))
+            (tile(&photos.to_string(), "photos"))
+            (tile(&features.by_label().len().to_string(), if photos > features.len() { "labels in the sample" } else { "labels" }))
             (tile(&features.failures().len().to_string(), "failures"))
             @if let Some(rate) = rate { (tile(&format!("{rate:.1}"), "photos/s")) }
             (tile(&pca.components_for(0.9999).to_string(), "components for 99.99\u{a0}%"))
+        }
+        @if photos > features.len() {
+            p.note { "Figures and labels show an even sample: " (features.len()) " of the " (photos) " photos." }
         }
     }
 }
@@ -252,5 +271,28 @@ fn provenance(features: &Features) -> Markup {
                 dt { "Software" } dd { "fruits-core " (manifest.version) }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::tests::features;
+
+    #[tokio::test]
+    async fn a_page_of_some_of_the_photos_says_so() {
+        let names: Vec<String> = (0..6).map(|row| format!("/none/{}/{row}", row % 2)).collect();
+        let labels: Vec<String> = (0..6).map(|row| (row % 2).to_string()).collect();
+        let matrix = ndarray::Array2::from_shape_fn((6, 3), |(i, j)| (i * i + j * i) as f32);
+        let sample = features(&names, &labels, &matrix);
+        let pca = Pca::fit(&sample).unwrap();
+        let (all, some) = (
+            Report::of(&sample, 6, &pca).await.unwrap(),
+            Report::of(&sample, 1_000_000, &pca).await.unwrap(),
+        );
+        let sentence = "an even sample: 6 of the 1000000 photos";
+        assert!(some.html().contains(sentence) && some.html().contains("labels in the sample"));
+        assert!(!all.html().contains("even sample") && !all.html().contains("in the sample"));
+        assert_eq!(all, Report::new(&sample, &pca).await.unwrap());
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use futures::stream::{BoxStream, StreamExt};
 
+use super::cluster::Exchange;
 use super::protocol::{Item, Outcome, Work};
 use super::{Spark, write_task, wrong_answer};
 use crate::error::{Failure, Result, Step};
@@ -123,29 +124,8 @@ impl Spark {
             is_resumed,
         };
         let exchange = self.cluster.exchange().await?;
-        let mut listing = Listing {
-            photos,
-            source: source.clone(),
-            waiting: VecDeque::new(),
-            failures,
-        };
-        let ahead = self.tasks.map_or(self.wanted_tasks() * PHOTOS_PER_TASK, |_| usize::MAX);
-        interrupt::race(Step::List, listing.fill(ahead)).await??;
-        let waiting = listing.waiting.len();
-        let per_task = match waiting < ahead {
-            true => waiting.div_ceil(self.wanted_tasks()).max(1),
-            false => PHOTOS_PER_TASK,
-        };
-        let mut sizes = Vec::new();
-        loop {
-            let items = interrupt::race(Step::List, listing.next(per_task)).await??;
-            if items.is_empty() {
-                break;
-            }
-            write_task(&exchange, sizes.len(), &work, &items).await?;
-            sizes.push(items.len());
-        }
-        let mut failures = listing.failures;
+        let divided = self.divide(&exchange, photos, &source, failures, &work);
+        let (sizes, mut failures) = interrupt::race(Step::List, divided).await??;
         extract::check(&failures, max_failures)?;
 
         let (run, failed) = (writer.run().id().to_owned(), failures.len());
@@ -204,6 +184,41 @@ impl Spark {
             timings,
         };
         Ok((failures, manifest))
+    }
+}
+
+impl Spark {
+    /// Divides photos and writes the tasks down; gives back how many photos each has, and what failed.
+    pub(super) async fn divide(
+        &self,
+        exchange: &Exchange,
+        photos: BoxStream<'static, Result<Photo>>,
+        source: &Arc<dyn Store>,
+        failures: Vec<Failure>,
+        work: &Work,
+    ) -> Result<(Vec<usize>, Vec<Failure>)> {
+        let mut listing = Listing {
+            photos,
+            source: source.clone(),
+            waiting: VecDeque::new(),
+            failures,
+        };
+        let ahead = self.tasks.map_or(self.wanted_tasks() * PHOTOS_PER_TASK, |_| usize::MAX);
+        listing.fill(ahead).await?;
+        let waiting = listing.waiting.len();
+        let per_task = match waiting < ahead {
+            true => waiting.div_ceil(self.wanted_tasks()).max(1),
+            false => PHOTOS_PER_TASK,
+        };
+        let mut sizes = Vec::new();
+        loop {
+            let items = listing.next(per_task).await?;
+            if items.is_empty() {
+                return Ok((sizes, listing.failures));
+            }
+            write_task(exchange, sizes.len(), work, &items).await?;
+            sizes.push(items.len());
+        }
     }
 }
 

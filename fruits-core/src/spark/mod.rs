@@ -10,6 +10,7 @@
 
 mod cluster;
 mod extract;
+mod identify;
 mod protocol;
 mod worker;
 

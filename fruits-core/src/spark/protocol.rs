@@ -15,7 +15,7 @@ use crate::output::File;
 use crate::pixels::Limits;
 
 /// Its number changes when the lines do.
-pub(super) const PROTOCOL: u32 = 3;
+pub(super) const PROTOCOL: u32 = 4;
 
 /// The first line of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,16 @@ pub(super) enum Work {
     },
     /// Items are [parts](Part) of features: gather their moments.
     Moments { features: String, width: usize },
+    /// Items are [photos](Item), or [parts](Part) of features: write what a classifier says of them.
+    Identify {
+        classifier: String,
+        source: String,
+        are_features: bool,
+        destination: String,
+        /// The run that the answers belong to.
+        run: String,
+        limits: Limits,
+    },
 }
 
 /// A photo, as it was listed.
@@ -81,6 +91,12 @@ pub(super) enum Outcome {
     },
     /// Moments as bytes in base64.
     Moments(String),
+    Identified {
+        photos: usize,
+        unknown: usize,
+        files: Vec<File>,
+        failures: Vec<Failure>,
+    },
 }
 
 pub(super) fn to_line(value: &impl Serialize) -> Result<String> {

@@ -12,10 +12,11 @@ use tracing::info;
 use super::protocol::{Answer, Item, Order, Outcome, PROTOCOL, Work, from_line, to_line};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extract::Extraction;
-use crate::features::{self, FeaturesWriter, Part};
+use crate::features::{self, Features, FeaturesWriter, Part};
 use crate::folder::Photo;
 use crate::mobilenet::MobileNetV2;
 use crate::pca::Moments;
+use crate::recognise::{AnswersWriter, Classifier, Recogniser};
 use crate::store::{self, Store};
 
 /// Lines that are read before those ahead of them are worked on.
@@ -112,6 +113,41 @@ async fn serve(order: Order, lines: BoxStream<'static, Result<String>>) -> Resul
                 ))?;
             }
             Outcome::Moments(BASE64_STANDARD.encode(moments.to_bytes()))
+        }
+        Work::Identify {
+            classifier,
+            source,
+            are_features,
+            destination,
+            run,
+            limits,
+        } => {
+            let mut writer = AnswersWriter::of_task(store::open(&destination)?, run, order.task);
+            writer.run().look().await?;
+            let recogniser = Recogniser::new(&Classifier::read(&classifier).await?)?.limits(limits);
+            let failures = match are_features {
+                true => {
+                    let parts = items.iter().map(|line| from_line(line)).collect::<Result<_>>()?;
+                    let scan = Features::scan(&source).await?;
+                    let classifier = recogniser.classifier();
+                    classifier.identify_parts(scan.some_parts(parts), &mut writer).await?;
+                    Vec::new()
+                }
+                false => {
+                    let store = store::open(&source)?;
+                    let photos: Vec<_> = items.iter().map(|line| photo(&*store, line)).collect();
+                    let network = recogniser.network().clone();
+                    let extraction = Extraction::of(store, stream::iter(photos).boxed(), order.items, network);
+                    recogniser.identify_photos(extraction, &mut writer).await?.0
+                }
+            };
+            let (photos, unknown, files) = writer.written();
+            Outcome::Identified {
+                photos,
+                unknown,
+                files,
+                failures,
+            }
         }
     };
     Ok(Answer {
