@@ -124,9 +124,15 @@ parameter() { # NAME ENVIRONMENT STACK
 # USD an hour, about: what EMR adds to a node, and the network's five endpoints.
 emr=0.05 endpoints=0.06
 
-# What an hour of a node costs at EC2, on demand; nothing for a type that the table does not have.
+# What an hour of a node costs at EC2, on demand; nothing for a type or a region that the table has no price for.
 price() {
-    [ "$type" != m5.xlarge ] || awk -F, -v region="$region" '$1 == region { print $5 }' "$regions"
+    local column
+    case $type in
+    m5.xlarge) column=5 ;;
+    m7i.xlarge) column=8 ;;
+    *) return ;;
+    esac
+    awk -F, -v region="$region" -v column="$column" '$1 == region { print $column }' "$regions"
 }
 
 up() {
@@ -162,8 +168,15 @@ up() {
             'BEGIN { printf "%.2f USD an hour at rest, at most %.2f", 2 * (p + e) + f, (1 + n) * (p + e) + f }')" \
             "(a node $node_price on demand and $emr for EMR, endpoints $endpoints: see bootstrap/emr/README.md)"
     else
-        say "no price known for $type"
+        say "no price known for $type in $region"
     fi
+    case $type-$release in
+    m5.xlarge-emr-7.*)
+        [ -z "$(type=m7i.xlarge price)" ] ||
+            say "FRUITS_INSTANCE_TYPE=m7i.xlarge with --precision bf16: a photo may cost about half, see bootstrap/emr/README.md"
+        ;;
+    m7i.*-emr-6.*) say "$release has a Linux without AMX, so bf16 is not as fast on $type as it could be: emr-7 has it" ;;
+    esac
 
     if [ -z "$yes" ]; then
         plan "$name" "$sha256"

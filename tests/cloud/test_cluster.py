@@ -64,7 +64,29 @@ def test_up_shows_what_it_would_do(cluster, cloud, bundle):
     assert "nothing was done" in said
     assert not cloud.buckets() and not cloud.cloudformation.list_stacks()["StackSummaries"]
     assert "0.57 USD an hour at rest, at most 1.84" in cluster("up", AWS_REGION="eu-north-1", FRUITS_MAX_NODES="6")
-    assert "no price known for r5.large" in cluster("up", FRUITS_INSTANCE_TYPE="r5.large")
+    assert "no price known for r5.large in eu-west-3" in cluster("up", FRUITS_INSTANCE_TYPE="r5.large")
+
+
+def test_up_offers_nodes_for_bf16(cluster):
+    offer, warning = "FRUITS_INSTANCE_TYPE=m7i.xlarge with --precision bf16", "a Linux without AMX"
+    assert offer in cluster("up")
+    said = cluster("up", FRUITS_INSTANCE_TYPE="m7i.xlarge")
+    assert "emr-7.13.0 on m7i.xlarge" in said and offer not in said and warning not in said
+    assert "0.63 USD an hour at rest, at most 1.49 (a node 0.2352 on demand and 0.05 for EMR" in said
+    # A price that nobody has told us is not made up, nor is it half of another.
+    assert "no price known for m7i.xlarge in eu-central-2" in cluster("up", AWS_REGION="eu-central-2", FRUITS_INSTANCE_TYPE="m7i.xlarge")
+    said = cluster("up", AWS_REGION="eu-central-2")
+    assert "a node 0.253 on demand" in said and offer not in said
+    assert warning in cluster("up", FRUITS_INSTANCE_TYPE="m7i.xlarge", FRUITS_RELEASE="emr-6.15.0")
+
+
+def test_a_cluster_of_nodes_for_bf16(cluster, cloud, bundle):
+    cluster("up", "--yes", "--bundle", bundle, FRUITS_INSTANCE_TYPE="m7i.xlarge")
+    said = cluster("status")
+    assert len(re.findall(r"^i-\w+  m7i.xlarge  (ON_DEMAND|SPOT)  RUNNING$", said, re.M)) == 3 and "at most 0.0" in said
+    # The type stays when it is not named again.
+    said = cluster("up", "--bundle", bundle)
+    assert "a node 0.2352 on demand" in said and "no change" in said
 
 
 def test_up_status_down(cluster, cloud, bundle, tmp_path):

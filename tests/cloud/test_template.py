@@ -10,11 +10,12 @@ import re
 import subprocess
 import sys
 
+import boto3
 import pytest
 import yaml
 
 import rules
-from conftest import REGION, ROOT, TEMPLATE, started
+from conftest import KEYS, REGION, ROOT, TEMPLATE, started
 from policies import allowed
 from rules import listed
 
@@ -71,6 +72,32 @@ def test_cfn_lint_is_content():
     assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("nodes, is_known", [("m7i.xlarge", True), ("m7i-flex.xlarge", False)])  # the other: not in Milan
+def test_emr_has_our_nodes_in_every_region(nodes, is_known, tmp_path):
+    """As cfn-lint has it from EMR's price list. It does not look at a parameter's values."""
+    changed = tmp_path / "template.yaml"
+    changed.write_text(TEMPLATE.read_text().replace("!Ref InstanceType", nodes))
+    regions = [row["region"] for row in REGIONS]
+    done = tool(TOOLS / "cfn-lint", "--ignore-checks", "W", "--format", "parseable", "--regions", *regions, "--template", changed)
+    assert {line.split(":")[5] for line in done.stdout.splitlines()} == (set() if is_known else {"E3675"}), done.stdout + done.stderr
+
+
+def test_every_release_and_zone_has_our_nodes(cloud, template):
+    """As AWS itself has answered those who make moto."""
+    pattern = template["Parameters"]["Release"]["AllowedPattern"]
+    releases = [release for release in cloud.emr.list_release_labels()["ReleaseLabels"] if re.search(pattern, release)]
+    assert template["Parameters"]["Release"]["Default"] in releases and len(releases) > 20
+    for release in releases:
+        types = {answer["Type"] for answer in cloud.emr.list_supported_instance_types(ReleaseLabel=release)["SupportedInstanceTypes"]}
+        assert {"m5.xlarge", "m7i.xlarge"} <= types, release
+    for row in REGIONS:
+        ec2 = boto3.client("ec2", endpoint_url=cloud.endpoint, region_name=row["region"], **KEYS)
+        zone = ec2.describe_availability_zones()["AvailabilityZones"][0]["ZoneName"]  # the subnet's
+        filters = [{"Name": "location", "Values": [zone]}, {"Name": "instance-type", "Values": ["m5.xlarge", "m7i.xlarge"]}]
+        offered = ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=filters)["InstanceTypeOfferings"]
+        assert len(offered) == 2, (zone, offered)
+
+
 def test_checkov_is_content_but_for_exceptions_with_reasons():
     done = tool(TOOLS / "checkov", "--file", TEMPLATE, "--framework", "cloudformation", "--output", "json", "--skip-download")
     report = json.loads(done.stdout)["results"]
@@ -105,7 +132,7 @@ def test_cloudformation_can_read_it():
         ("Bundle", ["", "0123456789abcdef"], ["0123456789abcde", "0123456789ABCDEF", "../../x"]),
         ("BundleSha256", ["", "0" * 64], ["0" * 63]),
         ("S3PrefixList", ["pl-0123456789abcdef0"], ["", "sg-1", "10.0.0.0/8"]),
-        ("InstanceType", ["m5.xlarge", "c6i.4xlarge", "g4dn.xlarge"], ["m7g.xlarge", "c7gn.xlarge", "m5", "m5.xlarge; x", ""]),
+        ("InstanceType", ["m5.xlarge", "m7i.xlarge", "c6i.4xlarge", "g4dn.xlarge"], ["m7g.xlarge", "c7gn.xlarge", "m5", "m5.xlarge; x", ""]),
         ("Running", ["yes", "no"], ["true", ""]),
     ],
 )
@@ -184,6 +211,13 @@ def test_distances_are_what_the_page_says_they_are():
         h = math.sin((a - c) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((b - d) / 2) ** 2
         assert float(row["least_ms_from_paris"]) == pytest.approx(2 * 2 * 6371 * math.asin(math.sqrt(h)) / (299.792458 * 2 / 3), abs=0.05)
     assert {row["region"] for row in REGIONS if row["eu"] == "false"} == {"eu-west-2", "eu-central-2"}
+
+
+def test_prices_say_of_when_they_are():
+    for row in REGIONS:
+        assert float(row["usd_per_hour"]) > 0 and row["currency_year"] == "2023"
+        assert (float(row["m7i_usd_per_hour"]) > float(row["usd_per_hour"]) and row["m7i_year"] == "2026") if row["m7i_usd_per_hour"] else not row["m7i_year"]
+    assert [row["place"] for row in REGIONS if not row["m7i_usd_per_hour"]] == ["Zurich"]
 
 
 # --- The stack that it makes -----------------------------------------------------------------------------------------------------------
