@@ -87,11 +87,15 @@ def test_the_fourth_notebook_says_what_a_run_costs(tmp_path):
     html = tmp_path / "report.html"
     prices = tmp_path / "prices.csv"
     prices.write_text((ROOT / "bootstrap/emr/regions.csv").read_text().replace("Zurich", "<b>Zurich"))
-    done = execute(NOTEBOOKS[4], html, FRUITS_PRICES=str(prices), FRUITS_RATE="500", FRUITS_COUNT="1000000")
+    done = execute(NOTEBOOKS[4], html, FRUITS_PRICES=str(prices), FRUITS_RATE="500", FRUITS_RATE_BF16="1000", FRUITS_COUNT="1000000")
     assert done.returncode == 0, done.stdout + done.stderr
     page = offline(html)
     # An hour and a part for 1,000,000 photos at 500/s on two nodes, and 0.15 h to start; three nodes at 0.224 and 0.05 for EMR.
     assert f"{(0.15 + 1e6 / 1000 / 3600) * 3 * 0.274:.2f}" in page
+    # Ten million on either kind of nodes. The price of m7i.xlarge in Zurich is not known.
+    assert re.search(r"m5\.xlarge.{,400}" + f"{(0.15 + 1e7 / 1000 / 3600) * 3 * 0.274:.2f}<", page, re.S)
+    assert re.search(r"m7i\.xlarge.{,400}" + f"{(0.15 + 1e7 / 2000 / 3600) * 3 * 0.2852:.2f}<", page, re.S)
+    assert page.count("null") >= 3
     assert page.count("<svg ") == 1 and "&lt;b&gt;Zurich" in page and "<b>Zurich" not in page
 
 
