@@ -170,7 +170,7 @@ fn read(path: &Path, limit: u64) -> std::io::Result<(Bytes, u64)> {
     }
     let mut content = Vec::with_capacity(size as usize + 1);
     // The file may grow while it is read.
-    file.take(limit + 1).read_to_end(&mut content)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
     let size = content.len() as u64;
     Ok((content.into(), size))
 }
