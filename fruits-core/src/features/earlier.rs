@@ -3,7 +3,7 @@
 //! Rows are in ascending byte order of paths, so the rows of an earlier run and the photos of a new listing are matched as both go by,
 //! and memory does not grow with their number.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use ndarray::Array2;
@@ -43,31 +43,27 @@ struct EarlierPart {
 }
 
 impl Earlier {
-    /// Of many runs, those that got furthest. What was made of photos of another source is refused.
-    pub(super) async fn find(store: Arc<dyn Store>, keys: &[String], source: &str, model: &Model) -> Result<Self> {
-        let refuse = |other: &str| {
-            let message = format!(
-                "there are features {other} in it; give a new folder, or replace them by --overwrite (IfExists::Replace)"
-            );
-            Err(Error::new(
-                ErrorKind::AlreadyExists,
-                Step::Write,
-                store.uri(""),
-                message,
-            ))
-        };
-        if let Ok(finished) = output::open::<Manifest>(&*store).await {
+    /// Fails if a finished output is of photos of another source, or of another network. Its manifest may have megabytes: of the processes of
+    /// a run, one reads it.
+    pub(super) async fn check(store: &dyn Store, source: &str, model: &Model) -> Result<()> {
+        if let Ok(finished) = output::open::<Manifest>(store).await {
             if finished.about.source != source {
-                return refuse(&format!("of {}", finished.about.source));
+                return Err(other(store, &format!("of {}", finished.about.source)));
             }
             if let Some(difference) = finished.about.model.difference(model) {
-                return refuse(&difference);
+                return Err(other(store, &difference));
             }
         }
+        Ok(())
+    }
+
+    /// Of many runs, those that got furthest. What was made of photos of another source is refused.
+    pub(super) async fn find(store: Arc<dyn Store>, keys: &[String], source: &str, model: &Model) -> Result<Self> {
+        let there: HashSet<&str> = keys.iter().map(String::as_str).collect();
         let mut indices: BTreeMap<String, BTreeMap<Vec<u64>, (String, String)>> = BTreeMap::new();
         for key in keys {
             if let Some((part, (run, numbers))) = part_of(key)
-                && keys.contains(&part)
+                && there.contains(part.as_str())
             {
                 indices.entry(run).or_default().insert(numbers, (key.clone(), part));
             }
@@ -88,7 +84,7 @@ impl Earlier {
                 && !last.source.is_empty()
                 && last.source != source
             {
-                return refuse(&format!("of {}", last.source));
+                return Err(other(&*store, &format!("of {}", last.source)));
             }
             let last = last.and_then(|mut index| index.photos.pop());
             runs.push((last.map(|last| last.path), run));
@@ -196,9 +192,71 @@ impl EarlierRun {
     }
 }
 
+fn other(store: &dyn Store, features: &str) -> Error {
+    let message = format!(
+        "there are features {features} in it; give a new folder, or replace them by --overwrite (IfExists::Replace)"
+    );
+    Error::new(ErrorKind::AlreadyExists, Step::Write, store.uri(""), message)
+}
+
 fn features_of(table: &DataFrame, width: usize, uri: &str) -> Result<Array2<f32>> {
     let column = table.column("features");
     column
         .and_then(|column| table::matrix::<Float32Type>(column, Some(width)))
         .map_err(|error| Error::from_source(Step::Read, uri, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::{FeaturesWriter, rows, tests::features};
+    use crate::output::{IfExists, MANIFEST};
+    use crate::store::WatchedStore;
+
+    /// A photo of its own for each part.
+    fn photo(number: usize) -> Photo {
+        let key = format!("a/{number:05}.jpg");
+        Photo {
+            path: format!("/none/{key}"),
+            key,
+            label: "a".to_owned(),
+            size: 1,
+            version: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_finds_its_photo_among_many_parts() {
+        let store = Arc::new(WatchedStore::default());
+        let none = features(&[], &[], &Array2::zeros((0, 2)));
+        let model = &none.manifest().model;
+        let mut writer = FeaturesWriter::begin(store.clone(), IfExists::Refuse).await.unwrap();
+        for number in 0..500 {
+            let photo = photo(number);
+            let table = rows(&[&photo.path], &["a"], &ndarray::array![[number as f32, 0.0]]).unwrap();
+            writer
+                .push_with_index(table, vec![photo], "/none", model)
+                .await
+                .unwrap();
+        }
+        store.most_at_once();
+        writer.finish(&[], none.manifest().clone()).await.unwrap();
+        assert!(
+            store.most_at_once() < 20,
+            "not all requests are made before the first is sent"
+        );
+
+        let before = store.read().len();
+        let task = FeaturesWriter::of_task(store.clone(), "0123456789abcdef".to_owned(), 0);
+        let mut earlier = task.earlier("/none", model).await.unwrap();
+        earlier.skip_to(&photo(321)).await.unwrap();
+        assert_eq!(earlier.take(&photo(321)).await.unwrap(), Some(vec![321.0, 0.0]));
+        let read = &store.read()[before..];
+        // Halving finds one of 500 in nine steps; the last index, that of the photo, and its part come beside them.
+        assert!(read.len() <= 12, "{read:?}");
+        assert!(
+            !read.iter().any(|key| key == MANIFEST),
+            "of as many parts it has megabytes"
+        );
+    }
 }

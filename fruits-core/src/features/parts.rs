@@ -77,6 +77,7 @@ impl FeaturesWriter {
     /// Begins, and finds what earlier runs left of the photos of this source, finished or not.
     pub(crate) async fn resume(store: Arc<dyn Store>, source: &str, model: &Model) -> Result<(Self, Earlier)> {
         let find = async {
+            Earlier::check(&*store, source, model).await?;
             let keys = output::keys(&*store, |_| true).await?;
             Earlier::find(store.clone(), &keys, source, model).await
         };

@@ -17,8 +17,11 @@ use crate::store::Store;
 const PROBE: &str = "_probe";
 /// Tries to take a folder whose owner changes.
 const ATTEMPTS: u32 = 5;
-/// Files that are copied or removed at the same time. In tests one after the other, so that all orders of two runs are not too many.
-const AT_ONCE: usize = if cfg!(test) { 1 } else { 16 };
+/// Files that are copied or removed at the same time: 50,000 of 100 million photos, in a minute if S3 takes a tenth of a second for each. In
+/// tests one after the other, so that all orders of two runs are not too many.
+const AT_ONCE: usize = if cfg!(test) { 1 } else { 128 };
+/// Requests that are made before the first of them is sent: one to S3 takes 13 KB, sent or not.
+const MADE: usize = 8 * AT_ONCE;
 
 /// The name of this machine.
 static HOST: LazyLock<String> =
@@ -226,8 +229,10 @@ impl Run {
         self.delete(keys.iter().filter(is_before).cloned().collect()).await?;
 
         self.look().await?;
-        let names = finished.files.iter().map(|file| file.name.as_str());
-        in_parallel(names.chain([MANIFEST]).map(|name| self.show(name)).collect()).await?;
+        for files in finished.files.chunks(MADE) {
+            in_parallel(files.iter().map(|file| self.show(&file.name)).collect()).await?;
+        }
+        self.show(MANIFEST).await?;
         self.show(SUCCESS).await?;
         keys.retain(|key| self.has_made(key));
         Ok(keys)
@@ -268,7 +273,10 @@ impl Run {
     }
 
     async fn delete(&self, keys: Vec<String>) -> Result<()> {
-        in_parallel(keys.iter().map(|key| self.store.delete(key)).collect()).await
+        for keys in keys.chunks(MADE) {
+            in_parallel(keys.iter().map(|key| self.store.delete(key)).collect()).await?;
+        }
+        Ok(())
     }
 
     /// Says of what failed because another run has taken the folder over that this is why.

@@ -138,8 +138,8 @@ impl Store for LocalStore {
     }
 
     fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> BoxFuture<'a, Result<()>> {
-        let source = self.root.join(from);
-        self.locked(to, true, move |_, path| {
+        let (source, target) = (self.root.join(from), self.root.join(to));
+        let linked = self.locked(to, true, move |_, path| {
             let folder = path.parent().unwrap_or(Path::new("."));
             let linked = in_folder(folder, || match std::fs::hard_link(&source, path) {
                 Err(error) if error.kind() == ErrorKind::NotFound && !source.exists() => Ok(Err(error)),
@@ -152,7 +152,16 @@ impl Store for LocalStore {
                 // This file system has no links.
                 Err(_) => write(path, &std::fs::read(&source)?)?,
             }
-            sync(folder)
+            Ok(())
+        });
+        Box::pin(async move {
+            linked.await?;
+            // Without the lock, so that the disk makes many of them last at once.
+            on_blocking_thread(move || {
+                let synced = sync(target.parent().unwrap_or(Path::new(".")));
+                synced.map_err(|error| Error::from_source(Step::Write, target.display().to_string(), error))
+            })
+            .await
         })
     }
 

@@ -4,6 +4,8 @@ mod local;
 mod memory;
 mod s3;
 mod walk;
+#[cfg(test)]
+mod watched;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ pub(crate) use local::is_temporary;
 pub use memory::MemoryStore;
 pub use s3::S3Store;
 pub(crate) use s3::aws;
+#[cfg(test)]
+pub(crate) use watched::WatchedStore;
 
 /// Entries that may wait between whoever lists a store and whoever reads the stream.
 const LIST_AHEAD: usize = 1024;
