@@ -62,6 +62,22 @@ impl Manifest {
         let photos = self.photos.saturating_sub(self.reused) + self.failures;
         (photos > 0).then(|| photos as f64 / self.timings.elapsed.max(1e-9))
     }
+
+    /// That of one of its parts. The others, which may be thousands, are not cloned for it.
+    fn of_part(&self, part: Part) -> Manifest {
+        Manifest {
+            version: self.version.clone(),
+            source: self.source.clone(),
+            model: self.model.clone(),
+            photos: part.rows,
+            reused: 0,
+            failures: 0,
+            is_partial: true,
+            survey: self.survey.clone(),
+            parts: vec![part],
+            timings: self.timings,
+        }
+    }
 }
 
 /// A Parquet file of the table.

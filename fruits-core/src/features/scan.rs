@@ -218,14 +218,7 @@ impl FeaturesScan {
                 message,
             ));
         }
-        let manifest = Manifest {
-            photos: part.rows,
-            reused: 0,
-            failures: 0,
-            is_partial: true,
-            parts: vec![part],
-            ..self.manifest().clone()
-        };
+        let manifest = self.manifest().of_part(part);
         Ok(Features::of(names, matrix, Vec::new(), manifest))
     }
 }
