@@ -23,7 +23,7 @@ use crate::store::{self, Store};
 use crate::table;
 pub(crate) use earlier::Earlier;
 use parts::{EARLIER_FAILURES, FAILURES};
-pub(crate) use parts::{FeaturesWriter, ROWS_PER_PART, task_of_part};
+pub(crate) use parts::{FeaturesWriter, PARTS, ROWS_PER_PART, task_of_part};
 pub use scan::FeaturesScan;
 
 /// More features than this a photo has from no network that anybody uses.

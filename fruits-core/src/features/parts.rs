@@ -24,6 +24,8 @@ pub(crate) const ROWS_PER_PART: usize = 4096;
 pub(super) const FAILURES: &str = "_failures";
 /// Its name before it carried a run.
 pub(super) const EARLIER_FAILURES: &str = "_failures.jsonl";
+/// The folder of parts.
+pub(crate) const PARTS: &str = "features";
 const PART: (&str, &str) = ("features/part-", ".parquet");
 const INDEX: (&str, &str) = ("_index/part-", ".json");
 
@@ -204,12 +206,9 @@ impl FeaturesWriter {
     }
 }
 
-/// The task that a part belongs to, if it was written by a task of this run, and is not an output's yet.
-pub(crate) fn task_of_part(key: &str, run: &str) -> Option<usize> {
-    match KIND.name(key) {
-        output::Name::Made(of, name) if of == run => name.strip_prefix(PART.0)?.split('-').next()?.parse().ok(),
-        _ => None,
-    }
+/// The task that has written a part of this name in the folder of parts.
+pub(crate) fn task_of_part(name: &str) -> Option<usize> {
+    name.strip_prefix("part-")?.split('-').next()?.parse().ok()
 }
 
 /// The table in a part. What is not the content that was written is refused before it is parsed.

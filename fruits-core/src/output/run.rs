@@ -11,7 +11,7 @@ use tracing::info;
 use super::{File, Finished, IfExists, Kind, MANIFEST, Name, OWNER, RUNS, SUCCESS, keys, optional, refusal};
 use crate::error::{Error, ErrorKind, Result, Step, printable};
 use crate::interrupt;
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// How the name of a file begins with which a store is tried.
 const PROBE: &str = "_probe";
@@ -146,6 +146,11 @@ impl Run {
     /// Whether a file is one that this run, or who works for it, has made.
     pub fn has_made(&self, key: &str) -> bool {
         matches!(self.kind.name(key), Name::Made(run, _) if run == self.id)
+    }
+
+    /// What it has made in a folder, as a store of its own: to be listed without all else that is in the output.
+    pub fn made_in(&self, folder: &str) -> Result<Arc<dyn Store>> {
+        store::open(&self.store.uri(&self.made(folder)))
     }
 
     /// Takes over files that were made for it elsewhere.

@@ -1,17 +1,17 @@
 //! Extraction on a cluster: photos are divided into tasks, and what workers answer is gathered.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::cluster::Exchange;
-use super::protocol::{Item, Outcome, Work};
+use super::listing::Listing;
+use super::protocol::{Outcome, Work};
 use super::{Spark, write_task, wrong_answer};
 use crate::error::{Failure, Result, Step};
 use crate::extract::{self, Extraction, Progress};
-use crate::features::{self, Features, FeaturesWriter, Manifest, ROWS_PER_PART, Timings};
+use crate::features::{self, Features, FeaturesWriter, Manifest, PARTS, ROWS_PER_PART, Timings};
 use crate::folder::Photo;
 use crate::interrupt;
 use crate::mobilenet::MobileNetV2;
@@ -20,6 +20,8 @@ use crate::store::{self, Store};
 
 /// Photos of one task, unless the caller divides them: half a minute of two cores.
 const PHOTOS_PER_TASK: usize = 4 * ROWS_PER_PART;
+/// Tasks whose lines are on their way at the same time, while the listing goes on: 2 MB each.
+const WRITES: usize = 8;
 
 impl Spark {
     /// The features of all photos below a location, written to another one, and read back: for as many as fit into memory, 5 KB a photo.
@@ -112,10 +114,9 @@ impl Spark {
             ..
         } = extraction;
         let model = model.model();
-        let destination = writer.run().store().clone();
         let work = Work::Extract {
             source: source.uri(""),
-            destination: destination.uri(""),
+            destination: writer.run().store().uri(""),
             run: writer.run().id().to_owned(),
             model: model.clone(),
             weights: self.weights.clone(),
@@ -128,17 +129,17 @@ impl Spark {
         let (sizes, mut failures) = interrupt::race(Step::List, divided).await??;
         extract::check(&failures, max_failures)?;
 
-        let (run, failed) = (writer.run().id().to_owned(), failures.len());
+        let (made, failed) = (writer.run().made_in(PARTS)?, failures.len());
         let look = async || {
             if let Some(on_progress) = &mut on_progress {
-                let done = written(&*destination, &run, &sizes).await;
+                let done = written(&*made, &sizes).await;
                 on_progress(&progress(done, 0, failed, &sizes, start));
             }
         };
         let deadline = deadline.map(|deadline| deadline.saturating_sub(start.elapsed()));
         let answers = match self.run(exchange, &sizes, deadline.or(self.deadline), look).await {
             Ok(answers) => answers,
-            Err(error) => return Err(extract::kept(error, written(&*destination, &run, &sizes).await)),
+            Err(error) => return Err(extract::kept(error, written(&*made, &sizes).await)),
         };
 
         let (mut count, mut taken_over, mut timings) = (0, 0, Timings::default());
@@ -188,7 +189,7 @@ impl Spark {
 }
 
 impl Spark {
-    /// Divides photos and writes the tasks down; gives back how many photos each has, and what failed.
+    /// Divides photos and writes the tasks down; gives back how many photos each has, and what could not be listed.
     pub(super) async fn divide(
         &self,
         exchange: &Exchange,
@@ -197,79 +198,32 @@ impl Spark {
         failures: Vec<Failure>,
         work: &Work,
     ) -> Result<(Vec<usize>, Vec<Failure>)> {
-        let mut listing = Listing {
-            photos,
-            source: source.clone(),
-            waiting: VecDeque::new(),
-            failures,
-        };
         let ahead = self.tasks.map_or(self.wanted_tasks() * PHOTOS_PER_TASK, |_| usize::MAX);
-        listing.fill(ahead).await?;
-        let waiting = listing.waiting.len();
-        let per_task = match waiting < ahead {
-            true => waiting.div_ceil(self.wanted_tasks()).max(1),
+        let mut listing = Listing::begin(photos, source.clone(), failures, ahead).await?;
+        let per_task = match listing.waiting() < ahead {
+            true => listing.waiting().div_ceil(self.wanted_tasks()).max(1),
             false => PHOTOS_PER_TASK,
         };
-        let mut sizes = Vec::new();
-        loop {
-            let items = listing.next(per_task).await?;
-            if items.is_empty() {
-                return Ok((sizes, listing.failures));
-            }
-            write_task(exchange, sizes.len(), work, &items).await?;
-            sizes.push(items.len());
-        }
-    }
-}
-
-/// The photos that are still to be given out.
-struct Listing {
-    photos: BoxStream<'static, Result<Photo>>,
-    source: Arc<dyn Store>,
-    /// Those that were listed before it was known how to divide them.
-    waiting: VecDeque<Item>,
-    failures: Vec<Failure>,
-}
-
-impl Listing {
-    /// Lists on until so many photos wait, or there are no more. An error about the store as a whole ends it; others are failures.
-    async fn fill(&mut self, wanted: usize) -> Result<()> {
-        while self.waiting.len() < wanted
-            && let Some(photo) = self.photos.next().await
-        {
-            match photo {
-                Ok(Photo {
-                    key,
-                    size,
-                    version,
-                    label,
-                    ..
-                }) => self.waiting.push_back(Item {
-                    key,
-                    size,
-                    version,
-                    label,
-                }),
-                Err(error) if store::is_about_all(&*self.source, &error) => return Err(error),
-                Err(error) => self.failures.push(Failure::new(error.subject(), &error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// The photos of the next task: those that wait, and those listed after them. None when all have been given out.
-    async fn next(&mut self, count: usize) -> Result<Vec<Item>> {
-        self.fill(count).await?;
-        Ok(self.waiting.drain(..count.min(self.waiting.len())).collect())
+        let lines = stream::try_unfold(&mut listing, async |listing| {
+            let lines = listing.next(per_task).await?;
+            Ok(lines.map(|lines| (lines, listing)))
+        });
+        let tasks = lines.enumerate();
+        let sizes = tasks
+            .map(|(task, lines)| lines.map(|lines| write_task(exchange, task, work, lines)))
+            .try_buffered(WRITES)
+            .try_collect()
+            .await?;
+        Ok((sizes, listing.failures()))
     }
 }
 
 /// Photos of the parts that are written so far. Only for showing: what cannot be listed does not count.
-async fn written(destination: &dyn Store, run: &str, sizes: &[usize]) -> usize {
+async fn written(made: &dyn Store, sizes: &[usize]) -> usize {
     let mut parts = vec![0; sizes.len()];
-    let mut keys = destination.list();
+    let mut keys = made.list();
     while let Some(entry) = keys.next().await {
-        if let Some(task) = entry.ok().and_then(|entry| features::task_of_part(&entry.key, run))
+        if let Some(task) = entry.ok().and_then(|entry| features::task_of_part(&entry.key))
             && let Some(count) = parts.get_mut(task)
         {
             *count += 1;
@@ -290,48 +244,5 @@ fn progress(done: usize, reused: usize, failed: usize, sizes: &[usize], start: I
         found: sizes.iter().sum::<usize>() + failed,
         is_listing: false,
         elapsed: start.elapsed(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::folder::{self, Census};
-    use crate::store::MemoryStore;
-
-    #[tokio::test]
-    async fn photos_behind_the_first_ones_are_given_out_too() {
-        let source: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        for name in ["a/1.jpg", "a/2.jpg", "a/3.jpg", "a/4.jpg", "b/5.jpg"] {
-            source.put(name, Default::default()).await.unwrap();
-        }
-        let census = Arc::new(Census::new(source.uri(""), &[""; 0]).unwrap());
-        for (ahead, per_task, sizes) in [
-            (2, 2, vec![2, 2, 1]),
-            (4, 2, vec![2, 2, 1]),
-            (9, 3, vec![3, 2]),
-            (5, 5, vec![5]),
-        ] {
-            let mut listing = Listing {
-                photos: folder::photos(&source, &census),
-                source: source.clone(),
-                waiting: VecDeque::new(),
-                failures: Vec::new(),
-            };
-            listing.fill(ahead).await.unwrap();
-            let (mut found, mut keys) = (Vec::new(), Vec::new());
-            loop {
-                let items = listing.next(per_task).await.unwrap();
-                if items.is_empty() {
-                    break;
-                }
-                found.push(items.len());
-                keys.extend(items.into_iter().map(|item| item.key));
-            }
-            assert!(
-                found == sizes && keys.len() == 5 && keys.is_sorted() && listing.failures.is_empty(),
-                "{found:?}"
-            );
-        }
     }
 }

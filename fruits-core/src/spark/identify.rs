@@ -1,5 +1,6 @@
 //! Recognition on a cluster: each task answers for some photos, or for some files of features.
 
+use super::listing::Lines;
 use super::protocol::{Outcome, Work};
 use super::{Spark, write_task, wrong_answer};
 use crate::error::{Failure, Result, Step};
@@ -73,8 +74,7 @@ impl Spark {
                 let parts = &scan.manifest().parts;
                 let mut sizes = Vec::new();
                 for parts in parts.chunks(parts.len().div_ceil(self.wanted_tasks()).max(1)) {
-                    write_task(&exchange, sizes.len(), &work, parts).await?;
-                    sizes.push(parts.len());
+                    sizes.push(write_task(&exchange, sizes.len(), &work, Lines::of(parts)?).await?);
                 }
                 (scan.manifest().source.clone(), sizes, scan.failures().await?)
             }

@@ -11,6 +11,7 @@
 mod cluster;
 mod extract;
 mod identify;
+mod listing;
 mod protocol;
 mod worker;
 
@@ -28,6 +29,7 @@ use crate::interrupt;
 use crate::pca::Moments;
 use crate::store;
 use cluster::{Cluster, Exchange};
+use listing::Lines;
 use protocol::{Answer, Order, Outcome, PROTOCOL, Work, from_line, to_line};
 pub use worker::work;
 
@@ -169,8 +171,7 @@ impl Spark {
         let per_task = manifest.parts.len().div_ceil(self.wanted_tasks()).max(1);
         let mut sizes = Vec::new();
         for parts in manifest.parts.chunks(per_task) {
-            write_task(&exchange, sizes.len(), &work, parts).await?;
-            sizes.push(parts.len());
+            sizes.push(write_task(&exchange, sizes.len(), &work, Lines::of(parts)?).await?);
         }
         let mut moments = Moments::empty(width);
         for answer in self.run(exchange, &sizes, self.deadline, async || {}).await? {
@@ -238,20 +239,17 @@ impl Spark {
     }
 }
 
-async fn write_task(exchange: &Exchange, task: usize, work: &Work, items: &[impl serde::Serialize]) -> Result<()> {
+/// Writes a task down, and gives how many items it has.
+async fn write_task(exchange: &Exchange, task: usize, work: &Work, lines: Lines) -> Result<usize> {
     let order = Order {
         protocol: PROTOCOL,
         task,
-        items: items.len(),
+        items: lines.count,
         work: work.clone(),
     };
-    let mut lines = to_line(&order)?;
-    for item in items {
-        lines.push('\n');
-        lines.push_str(&to_line(item)?);
-    }
-    lines.push('\n');
-    exchange.put_task(task, lines).await
+    let lines_of_task = to_line(&order)? + "\n" + &lines.text;
+    exchange.put_task(task, lines_of_task).await?;
+    Ok(lines.count)
 }
 
 /// Every task must have answered once, for all of its lines.
