@@ -13,6 +13,7 @@ mod extract;
 mod identify;
 mod listing;
 mod protocol;
+mod step;
 mod worker;
 
 use std::collections::BTreeMap;
