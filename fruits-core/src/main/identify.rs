@@ -54,6 +54,7 @@ pub async fn identify(args: IdentifyArgs) -> Result<()> {
     let identified = match (&args.out, args.place.spark(args.out.as_deref().unwrap_or_default())?) {
         (Some(out), Some(spark)) => {
             let (classifier, photos) = (&args.classifier, &args.photos);
+            let spark = spark.show_progress();
             spark.identify_to(classifier, photos, out, if_exists).await?
         }
         _ => match identify_here(&args, if_exists).await? {

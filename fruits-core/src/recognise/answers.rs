@@ -227,6 +227,9 @@ pub(crate) struct AnswersWriter {
 }
 
 impl AnswersWriter {
+    /// The folder of parts.
+    pub const PARTS: &str = "answers";
+
     pub async fn begin(location: &str, if_exists: IfExists) -> Result<Self> {
         Ok(Self::new(Run::begin(store::open(location)?, &KIND, if_exists).await?))
     }

@@ -219,7 +219,7 @@ impl Spark {
 }
 
 /// Photos of the parts that are written so far. Only for showing: what cannot be listed does not count.
-async fn written(made: &dyn Store, sizes: &[usize]) -> usize {
+pub(super) async fn written(made: &dyn Store, sizes: &[usize]) -> usize {
     let mut parts = vec![0; sizes.len()];
     let mut keys = made.list();
     while let Some(entry) = keys.next().await {
@@ -236,7 +236,7 @@ async fn written(made: &dyn Store, sizes: &[usize]) -> usize {
         .sum()
 }
 
-fn progress(done: usize, reused: usize, failed: usize, sizes: &[usize], start: Instant) -> Progress {
+pub(super) fn progress(done: usize, reused: usize, failed: usize, sizes: &[usize], start: Instant) -> Progress {
     Progress {
         done,
         reused,

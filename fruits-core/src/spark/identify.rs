@@ -1,10 +1,12 @@
 //! Recognition on a cluster: each task answers for some photos, or for some files of features.
 
-use super::listing::Lines;
+use std::time::Instant;
+
+use super::extract::{progress, written};
 use super::protocol::{Outcome, Work};
-use super::{Spark, write_task, wrong_answer};
+use super::{Spark, wrong_answer};
 use crate::error::{Failure, Result, Step};
-use crate::extract::Extraction;
+use crate::extract::{self, Extraction};
 use crate::features::Features;
 use crate::interrupt;
 use crate::output::{self, IfExists};
@@ -67,16 +69,15 @@ impl Spark {
             limits: Limits::default(),
         };
         let exchange = self.cluster.exchange().await?;
-        let (source, sizes, mut failures) = match are_features {
+        let (source, sizes, photos_of_each, mut failures) = match are_features {
             true => {
                 let scan = Features::scan(photos).await?;
                 recogniser.classifier().refuse_others(&scan.manifest().model)?;
-                let parts = &scan.manifest().parts;
-                let mut sizes = Vec::new();
-                for parts in parts.chunks(parts.len().div_ceil(self.wanted_tasks()).max(1)) {
-                    sizes.push(write_task(&exchange, sizes.len(), &work, Lines::of(parts)?).await?);
-                }
-                (scan.manifest().source.clone(), sizes, scan.failures().await?)
+                let mut parts = scan.manifest().parts.as_slice();
+                let sizes = self.divide_parts(&exchange, &work, parts).await?;
+                let photos = sizes.iter().map(|size| parts.split_off(..*size).unwrap_or_default());
+                let photos = photos.map(|parts| parts.iter().map(|part| part.rows).sum()).collect();
+                (scan.manifest().source.clone(), sizes, photos, scan.failures().await?)
             }
             false => {
                 let mut extraction = Extraction::open(photos, recogniser.network())?;
@@ -84,10 +85,23 @@ impl Spark {
                 let Extraction { photos, failures, .. } = extraction;
                 let divided = self.divide(&exchange, photos, &store, failures, &work);
                 let (sizes, failures) = interrupt::race(Step::List, divided).await??;
-                (store.uri(""), sizes, failures)
+                (store.uri(""), sizes.clone(), sizes, failures)
             }
         };
-        for answer in self.run(exchange, &sizes, self.deadline, async || {}).await? {
+        let (made, failed, start) = (
+            writer.run().made_in(AnswersWriter::PARTS)?,
+            failures.len(),
+            Instant::now(),
+        );
+        let mut show = self.is_shown.then(extract::show);
+        let look = async || {
+            if let Some(show) = &mut show {
+                let done = written(&*made, &photos_of_each).await;
+                show(&progress(done, 0, failed, &photos_of_each, start));
+            }
+        };
+        let answers = self.run(exchange, &sizes, self.deadline, look).await?;
+        for (answer, expected) in answers.into_iter().zip(&photos_of_each) {
             let Outcome::Identified {
                 photos,
                 unknown,
@@ -97,7 +111,7 @@ impl Spark {
             else {
                 return Err(wrong_answer(answer.task));
             };
-            if !are_features && photos + of_these.len() != answer.items {
+            if photos + of_these.len() != *expected {
                 return Err(wrong_answer(answer.task));
             }
             writer.add(photos, unknown, files);

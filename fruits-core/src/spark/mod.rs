@@ -25,7 +25,7 @@ use base64::prelude::BASE64_STANDARD;
 use tracing::info;
 
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::features;
+use crate::features::{self, Part};
 use crate::interrupt;
 use crate::pca::Moments;
 use crate::store;
@@ -169,11 +169,7 @@ impl Spark {
             width,
         };
         let exchange = self.cluster.exchange().await?;
-        let per_task = manifest.parts.len().div_ceil(self.wanted_tasks()).max(1);
-        let mut sizes = Vec::new();
-        for parts in manifest.parts.chunks(per_task) {
-            sizes.push(write_task(&exchange, sizes.len(), &work, Lines::of(parts)?).await?);
-        }
+        let sizes = self.divide_parts(&exchange, &work, &manifest.parts).await?;
         let mut moments = Moments::empty(width);
         for answer in self.run(exchange, &sizes, self.deadline, async || {}).await? {
             let Outcome::Moments(text) = answer.result else {
@@ -189,6 +185,16 @@ impl Spark {
             return Err(Error::new(ErrorKind::Invalid, Step::Spark, store.uri(""), message));
         }
         Ok(moments)
+    }
+
+    /// Divides files of features and writes the tasks down; gives how many files each has.
+    async fn divide_parts(&self, exchange: &Exchange, work: &Work, parts: &[Part]) -> Result<Vec<usize>> {
+        let per_task = parts.len().div_ceil(self.wanted_tasks()).max(1);
+        let mut sizes = Vec::new();
+        for parts in parts.chunks(per_task) {
+            sizes.push(write_task(exchange, sizes.len(), work, Lines::of(parts)?).await?);
+        }
+        Ok(sizes)
     }
 
     fn wanted_tasks(&self) -> usize {
