@@ -1,4 +1,4 @@
-//! What the machine could do at most: fused multiply-adds that never leave the registers, and bytes from memory.
+//! What the machine could do at most: fused multiply-adds that never leave the registers, and bytes from caches and memory.
 
 use std::time::{Duration, Instant};
 
@@ -21,19 +21,37 @@ pub fn multiply_adds(threads: usize) -> f64 {
 pub fn bandwidth(numbers: &[f32]) -> f64 {
     use rayon::prelude::*;
     let start = Instant::now();
-    let sum: u32 = numbers
-        .par_chunks(1 << 18)
-        .map(|some| {
-            some.iter()
-                .fold(0_u32, |sum, number| sum.wrapping_add(number.to_bits()))
-        })
-        .reduce(|| 0, u32::wrapping_add);
+    let sum: u32 = numbers.par_chunks(1 << 18).map(sum).reduce(|| 0, u32::wrapping_add);
     std::hint::black_box(sum);
     size_of_val(numbers) as f64 / start.elapsed().as_secs_f64()
 }
 
+/// Bytes a second that this thread reads of numbers that a cache holds.
+#[allow(dead_code)] // Not every benchmark asks.
+pub fn from_cache(numbers: &[f32]) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    let sum: unsafe fn(&[f32]) -> u32 = match std::is_x86_feature_detected!("avx2") {
+        true => x86::sum,
+        false => sum,
+    };
+    let times = 1 + (1 << 20) / numbers.len();
+    // SAFETY: the processor has the instructions.
+    let read = || std::hint::black_box(unsafe { sum(std::hint::black_box(numbers)) });
+    read();
+    let start = Instant::now();
+    for _ in 0..times {
+        read();
+    }
+    (times * size_of_val(numbers)) as f64 / start.elapsed().as_secs_f64()
+}
+
+#[inline(always)]
+fn sum(numbers: &[f32]) -> u32 {
+    numbers.iter().fold(0, |sum, number| sum.wrapping_add(number.to_bits()))
+}
+
 /// Multiply-adds a second of this thread, with the widest vectors that the processor has.
-fn by_this_thread(time: Duration) -> f64 {
+pub fn by_this_thread(time: Duration) -> f64 {
     #[cfg(target_arch = "x86_64")]
     let (count, work): (usize, unsafe fn(usize)) = match std::is_x86_feature_detected!("avx512f") {
         true => (24 * 16, x86::avx512),
@@ -54,6 +72,12 @@ fn by_this_thread(time: Duration) -> f64 {
 mod x86 {
     use std::arch::x86_64::*;
     use std::hint::black_box;
+
+    /// As the function of that name outside, in loads of 32 bytes.
+    #[target_feature(enable = "avx2")]
+    pub fn sum(numbers: &[f32]) -> u32 {
+        super::sum(numbers)
+    }
 
     /// 24 sums: more than latency and ports together need.
     #[target_feature(enable = "avx512f")]

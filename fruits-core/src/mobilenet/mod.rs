@@ -22,6 +22,8 @@ use ndarray::{Array2, ArrayView2, Axis};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::extractor::{FeatureExtractor, Model};
 use crate::pixels::{Decoding, SIDE, Views};
+#[doc(hidden)]
+pub use engine::Layer;
 use engine::{Engine, engine};
 pub use network::{ConvNorm, InvertedResidual, Network};
 pub use weights::{IMAGENET_SHA256, WEIGHTS_FILE, WEIGHTS_VARIABLE};
@@ -215,6 +217,12 @@ impl MobileNetV2 {
         self.run(photos, |engine, photos, texture| {
             engine.features_by_all(photos, texture)
         })
+    }
+
+    /// What a photo of 224x224 pixels takes in each layer, by this thread alone: for the benchmark of the engine.
+    #[doc(hidden)]
+    pub fn layers(&self, photo: &RgbImage) -> Vec<Layer> {
+        self.engine.layers(photo)
     }
 
     fn run(

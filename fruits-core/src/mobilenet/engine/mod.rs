@@ -36,6 +36,7 @@ mod texture;
 mod tile;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use half::bf16;
 use image::RgbImage;
@@ -46,6 +47,7 @@ use super::network::Network;
 use super::{Precision, TEXTURE};
 use crate::spare::Spare;
 use kernels::{Kernels, Operand};
+pub use plan::Layer;
 use plan::Plan;
 use run::Workspace;
 
@@ -59,6 +61,9 @@ pub(super) trait Engine: Send + Sync {
 
     /// The same by all threads: each with photos of its own, or all with parts of a photo if there are fewer photos than threads.
     fn features_by_all(&self, photos: &[RgbImage], texture: bool) -> Array2<f32>;
+
+    /// The layers, and how long a photo was in each, by this thread alone.
+    fn layers(&self, photo: &RgbImage) -> Vec<Layer>;
 }
 
 /// Nothing if the processor has no instructions for it; `f32` runs on every processor.
@@ -96,8 +101,20 @@ impl<E: Operand> Engine for Compiled<E> {
         photos
             .par_iter()
             .zip(&mut rows)
-            .for_each(|(photo, row)| self.one(photo, 1, row));
+            .for_each(|(photo, row)| self.one(photo, 1, row, || ()));
         features
+    }
+
+    fn layers(&self, photo: &RgbImage) -> Vec<Layer> {
+        let mut layers = self.plan.layers();
+        let (mut rest, mut start) = (layers.iter_mut(), Instant::now());
+        let mut features = self.rows(1, false);
+        self.one(photo, 1, &mut features.row_mut(0), || {
+            if let Some(layer) = rest.next() {
+                (layer.time, start) = (start.elapsed(), Instant::now());
+            }
+        });
+        layers
     }
 }
 
@@ -118,16 +135,16 @@ impl<E: Operand> Compiled<E> {
     fn each(&self, photos: &[RgbImage], threads: usize, texture: bool) -> Array2<f32> {
         let mut features = self.rows(photos.len(), texture);
         for (photo, mut row) in photos.iter().zip(features.rows_mut()) {
-            self.one(photo, threads, &mut row);
+            self.one(photo, threads, &mut row, || ());
         }
         features
     }
 
-    fn one(&self, photo: &RgbImage, threads: usize, features: &mut ArrayViewMut1<f32>) {
+    fn one(&self, photo: &RgbImage, threads: usize, features: &mut ArrayViewMut1<f32>, done: impl FnMut()) {
         let workspace = self.idle.take();
         let mut workspace = workspace.unwrap_or_else(|| Workspace::new(&self.plan));
         let features = features.as_slice_mut().expect("rows are contiguous");
-        workspace.features(&self.plan, photo.as_raw(), threads, features);
+        workspace.features(&self.plan, photo.as_raw(), threads, features, done);
         self.idle.put(workspace);
     }
 }

@@ -1,6 +1,7 @@
 //! The network as the kernels take it: batch normalisations folded into the weights, weights packed in the order in which they are read.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use burn::tensor::Tensor;
 
@@ -57,6 +58,25 @@ pub(super) struct Depthwise {
     pub stride: usize,
     pub weights: Range<usize>,
     pub bias: Range<usize>,
+}
+
+/// What there is to do for a photo in a block, the first of them with the stem, or in the head; and how long it took.
+#[derive(Debug)]
+pub struct Layer {
+    /// Its place in the network.
+    pub name: String,
+    /// Of all its convolutions.
+    pub multiply_adds: usize,
+    /// Numbers that are cut to the range from 0 to 6.
+    pub cut: usize,
+    /// Bytes of weights and biases.
+    pub weights: usize,
+    /// How often they are read: once a strip.
+    pub strips: usize,
+    /// Bytes of the maps that come in, lie between, and go out.
+    pub maps: [usize; 3],
+    /// Zero before a photo went through.
+    pub time: Duration,
 }
 
 impl Bottleneck {
@@ -135,6 +155,59 @@ impl<E: Operand> Plan<E> {
             operands: Buffer::from(pack.operands.as_slice()),
             numbers: Buffer::from(pack.numbers.as_slice()),
         }
+    }
+
+    /// The layers as work, that a benchmark can hold against what the processor can do.
+    pub fn layers(&self) -> Vec<Layer> {
+        let bias = |panels: &[Panel]| panels.iter().map(|panel| panel.bias.len()).sum::<usize>();
+        let operands = |panels: &[Panel]| panels.iter().map(|panel| panel.weights.len()).sum::<usize>();
+        let map = |side: usize, channels| side.pow(2) * self.whole_blocks(channels) * size_of::<E>();
+        let mut layers = Vec::new();
+        for (index, block) in self.bottlenecks.iter().enumerate() {
+            let (side, out) = (block.side.pow(2), block.side_out().pow(2));
+            let (name, input, depth, numbers) = match index {
+                0 => (
+                    "stem, block 0".to_owned(),
+                    SIDE.pow(2) as usize * 3,
+                    self.stem[0].depth,
+                    &self.stem[..],
+                ),
+                _ => (
+                    format!("block {index}"),
+                    map(block.side, block.channels_in),
+                    block.channels_in,
+                    &[][..],
+                ),
+            };
+            let filters = block.depthwise.weights.len() + block.depthwise.bias.len();
+            let numbers = operands(numbers) + bias(numbers) + bias(&block.expand) + bias(&block.project) + filters;
+            let between = side * block.hidden * size_of::<f32>() + map(block.side_out(), block.hidden);
+            layers.push(Layer {
+                name,
+                multiply_adds: block.hidden * (side * depth + out * (9 + block.channels_out)),
+                cut: block.hidden * (side + out),
+                weights: (operands(&block.expand) + operands(&block.project)) * size_of::<E>()
+                    + numbers * size_of::<f32>(),
+                strips: block.side.div_ceil(block.strip),
+                maps: [input, between, map(block.side_out(), block.channels_out)],
+                time: Duration::ZERO,
+            });
+        }
+        let (channels, side) = self.last;
+        layers.push(Layer {
+            name: "head".to_owned(),
+            multiply_adds: side.pow(2) * channels * self.features,
+            cut: side.pow(2) * self.features,
+            weights: operands(&self.head) * size_of::<E>() + bias(&self.head) * size_of::<f32>(),
+            strips: 1,
+            maps: [
+                map(side, channels),
+                side.pow(2) * self.features * size_of::<f32>(),
+                self.features * size_of::<f32>(),
+            ],
+            time: Duration::ZERO,
+        });
+        layers
     }
 
     /// A call with the weights of a panel, and nothing to do yet.

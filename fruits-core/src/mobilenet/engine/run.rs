@@ -48,8 +48,16 @@ impl<E: Operand> Workspace<E> {
         }
     }
 
-    /// The features of a photo of 224x224 pixels, by so many threads; behind them its texture, if there is room.
-    pub fn features(&mut self, plan: &Plan<E>, pixels: &[u8], threads: usize, features: &mut [f32]) {
+    /// The features of a photo of 224x224 pixels, by so many threads; behind them its texture, if there is room. After each layer, `done` is
+    /// called.
+    pub fn features(
+        &mut self,
+        plan: &Plan<E>,
+        pixels: &[u8],
+        threads: usize,
+        features: &mut [f32],
+        mut done: impl FnMut(),
+    ) {
         while self.strips.len() < threads {
             self.strips.push(Memory {
                 numbers: Buffer::zeros(self.sizes.lines + self.sizes.hidden),
@@ -88,6 +96,7 @@ impl<E: Operand> Workspace<E> {
                 strips.run(rows, output);
             });
             std::mem::swap(&mut input, &mut output);
+            done();
         }
 
         let ((channels, side), kernels) = (plan.last, plan.kernels);
@@ -117,6 +126,7 @@ impl<E: Operand> Workspace<E> {
             };
             kernels.mean(&call, features);
         }
+        done();
     }
 }
 

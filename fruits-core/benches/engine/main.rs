@@ -1,7 +1,7 @@
 //! How close the network comes to what the processor can do: `cargo bench --bench engine`.
 //!
 //! The limit is the rate of fused multiply-adds that stay in registers, measured in the same run, in turn with the rest. All numbers are
-//! medians; the share of the limit is that of the network's multiply-adds alone.
+//! medians; the share of the limit is that of the network's multiply-adds alone. A table shows where the rest is.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -10,16 +10,16 @@ use fruits_core::MobileNetV2;
 use fruits_core::mobilenet::Precision;
 use fruits_core::pixels::{RgbImage, SIDE};
 
+mod layers;
+#[path = "../limit.rs"]
 mod limit;
 
-/// Multiply-adds of a photo: the sum over all convolutions of positions x channels in x channels out x taps.
-const MULTIPLY_ADDS: f64 = 300.8e6;
 const ROUNDS: usize = 15;
 const PHOTOS: usize = 48;
 
 fn main() {
     let f32 = MobileNetV2::imagenet().expect("bootstrap/weights.sh has fetched the weights");
-    let models = [Some(f32.clone()), f32.with_precision(Precision::Bf16).ok()];
+    let models = [Some(f32.clone()), f32.clone().with_precision(Precision::Bf16).ok()];
     let mut random = fastrand::Rng::with_seed(1);
     let photo = |_| {
         RgbImage::from_fn(SIDE, SIDE, |_, _| {
@@ -47,9 +47,10 @@ fn main() {
         }
     }
     println!("{cores} cores, medians of {ROUNDS} rounds");
-    let limits = limits.map(|rates| median(rates) / MULTIPLY_ADDS);
+    let work: usize = f32.layers(&photos[0]).iter().map(|layer| layer.multiply_adds).sum();
+    let limits = limits.map(|rates| median(rates) / work as f64);
     println!("limit of f32: one core {:.1} photos/s, all {:.1}", limits[0], limits[1]);
-    for (times, model) in times.into_iter().zip(models) {
+    for (times, model) in times.into_iter().zip(&models) {
         let Some(model) = model else { continue };
         let [one, all, latency] = times.map(median);
         let rates = [one, all].map(|seconds| PHOTOS as f64 / seconds);
@@ -62,6 +63,9 @@ fn main() {
         );
         println!("  all threads {:7.1} photos/s, {:5.1} %", rates[1], share(1));
         println!("  one photo, all threads {:.2} ms", 1e3 * latency);
+    }
+    for model in models.iter().flatten() {
+        layers::print(model, &photos[0], &one);
     }
 }
 
