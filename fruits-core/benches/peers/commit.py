@@ -286,7 +286,7 @@ class Watched:
     """A process and the most memory that it had, as long as it ran."""
 
     def __init__(self, command, environment, stdin=None):
-        self.start, self.memory = time.monotonic(), 0
+        self.start, self.memory, self.processors, self.before = time.monotonic(), 0, 0, 0
         self.process = subprocess.Popen(
             list(map(str, command)), env=os.environ | environment, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -297,20 +297,23 @@ class Watched:
             with contextlib.suppress(OSError, TypeError):
                 status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
                 self.memory = max(self.memory, int(re.search(r"VmHWM:\s*(\d+)", status)[1]))
+                times = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+                self.processors = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
             time.sleep(0.02)
 
     def lap(self):
-        """Seconds and MB since it began, or since it was asked before."""
-        now, memory = time.monotonic(), self.memory / 1000
+        """Seconds, those of processors and MB since it began, or since it was asked before."""
+        now = time.monotonic()
+        lap = now - self.start, self.processors - self.before, self.memory / 1000
         pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
-        seconds, self.start, self.memory = now - self.start, now, 0
-        return seconds, memory
+        self.start, self.before, self.memory = now, self.processors, 0
+        return lap
 
     def end(self, status=0, says=""):
         said = self.process.communicate()
         if self.process.returncode != status or says not in said[1]:
             sys.exit(f"ended with {self.process.returncode}: {said[1][-2000:]}")
-        return time.monotonic() - self.start, self.memory / 1000, said[0]
+        return time.monotonic() - self.start, self.processors - self.before, self.memory / 1000, said[0]
 
 
 def job(service, fruits, home, out, executors, on_spark, *options, status=0, says=""):
@@ -331,14 +334,14 @@ def job(service, fruits, home, out, executors, on_spark, *options, status=0, say
 
     service.on_spark = called
     driver = Watched([fruits, "features", BUCKET, "-o", out, "--on", "spark", "--executors", executors, *options], environment)
-    laps.append((*driver.end(status, says)[:2], dict(service.requests)))
+    laps.append((*driver.end(status, says)[:3], dict(service.requests)))
     return laps, environment
 
 
 def said(name, contender, lap, more=""):
-    seconds, memory, requests = lap
+    seconds, processors, memory, requests = lap
     requests = ", ".join(f"{count:,} {kind}" for kind, count in sorted(requests.items()))
-    print(f"{name}: {contender:6} {seconds:8.1f} s, {memory:5.0f} MB{'; ' + requests if requests else ''}{more}", flush=True)
+    print(f"{name}: {contender:6} {seconds:8.1f} s (of processors {processors:.1f} s), {memory:5.0f} MB{'; ' + requests if requests else ''}{more}", flush=True)
 
 
 def plan(service, contender, fruits, home):
@@ -362,10 +365,10 @@ def commit(service, contender, fruits, opener, home, out, name):
     said(f"commit {counts[0][0]:,} tasks with {counts[0][1]:,} parts to {name}", contender, laps[1], f"; {service.most} at the same time" if service.most else "")
     service.requests = {}
     opened = Watched([opener, out], environment)
-    memory, output = opened.end()[1:]
+    _, processors, memory, output = opened.end()
     count, seconds, size = output.split()
     assert int(count) == TASKS * FEW
-    said(f"open in {name}", contender, (float(seconds), memory, dict(service.requests)), f"; a manifest of {int(size) / 1e6:.1f} MB")
+    said(f"open in {name}", contender, (float(seconds), processors, memory, dict(service.requests)), f"; a manifest of {int(size) / 1e6:.1f} MB")
 
 
 def resume(service, contender, fruits, home):
@@ -382,9 +385,9 @@ def resume(service, contender, fruits, home):
         with tempfile.TemporaryFile() as file:
             file.write(lines)
             file.seek(0)
-            seconds, memory, output = Watched([fruits, "worker"], environment, stdin=file).end()
+            *lap, output = Watched([fruits, "worker"], environment, stdin=file).end()
         assert json.loads(output)["result"]["extracted"]["reused"] == 1, output
-        found.append((seconds, memory, dict(service.requests)))
+        found.append((*lap, dict(service.requests)))
         service.write(f"{exchange}/answers/part-00000.txt", output.encode())
 
     laps, _ = job(service, fruits, home, "s3://results/out", 1, work, "--resume")
