@@ -106,7 +106,7 @@ def spark(source):
     """Spark's own programs end as the JVM that they began: what is measured is that."""
     here = pathlib.Path(__file__).parent
     local = [word for end in ("host", "bindAddress") for word in ("--conf", f"spark.driver.{end}=127.0.0.1")]
-    shell = [f"{os.environ['SPARK_HOME']}/bin/spark-submit", "--master", "local[*]", "--driver-memory", "8g", "--conf", "spark.ui.enabled=false", *local]
+    shell = [f"{os.environ['SPARK_HOME']}/bin/spark-submit", "--master", "local[*]", "--driver-memory", "8g", "--driver-java-options", "-Dscala.usejavacp=true", "--conf", "spark.ui.enabled=false", *local]
     settings = ["--conf", f"spark.fruits.source={source}/features", "--conf"]
     return lambda out: [*shell, *settings, f"spark.fruits.out={out}", "--class", "org.apache.spark.repl.Main", "spark-shell", "-I", here / "pca.scala"]
 
