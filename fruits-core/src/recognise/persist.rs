@@ -206,6 +206,16 @@ mod tests {
         assert!(error.contains("holds a classifier, not features"), "{error}");
     }
 
+    #[test]
+    fn numbers_are_read_to_the_last_bit() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..10_000 {
+            let number = 10.0 * random.f64();
+            let json = serde_json::to_string(&number).unwrap();
+            assert_eq!(serde_json::from_str::<f64>(&json).unwrap().to_bits(), number.to_bits());
+        }
+    }
+
     #[tokio::test]
     async fn features_that_were_made_otherwise_are_refused() {
         let photos = videos();
