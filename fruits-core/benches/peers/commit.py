@@ -36,6 +36,8 @@ import traceback
 import urllib.parse
 import urllib.request
 
+from service import Service
+
 PHOTOS, LATE, STEP = int(os.environ.get("PHOTOS", 100_000_000)), float(os.environ.get("LATE", 0.05)), os.environ.get("STEP", "")
 FOLDERS, PAGE, PER_TASK, PER_PART = 200, 1000, 16_384, 4096
 TASKS, PER_FOLDER = -(-PHOTOS // PER_TASK), PHOTOS // FOLDERS
@@ -102,7 +104,7 @@ class Enough(Exception):
     """Spark shall fail."""
 
 
-class Service:
+class S3(Service):
     """Plays S3, until the end of the `with`, and what Spark would have done."""
 
     def __init__(self, sample):
@@ -110,25 +112,6 @@ class Service:
         self.objects = {}  # by bucket and key: bytes, or what gives them
         self.requests = {}
         self.now = self.most = 0
-
-    def __enter__(self):
-        self.loop, started = asyncio.new_event_loop(), threading.Event()
-
-        async def serve():
-            server = await asyncio.start_server(self.connection, "127.0.0.1", 0, backlog=4096, limit=1 << 22)
-            self.port = server.sockets[0].getsockname()[1]
-            started.set()
-
-        def run():
-            self.loop.run_until_complete(serve())
-            self.loop.run_forever()
-
-        threading.Thread(target=run, daemon=True).start()
-        started.wait()
-        return self
-
-    def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.loop.stop)
 
     async def connection(self, reader, writer):
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -403,7 +386,7 @@ def main():
     print(f"{model[1] if model else 'unknown processor'}, {os.cpu_count()} threads, load {os.getloadavg()[0]:.1f}; {LATE * 1000:.0f} ms added to each request", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        with Service(Sample(fruits, scratch / "sample")) as service:
+        with S3(Sample(fruits, scratch / "sample")) as service:
             home = scratch / "spark"
             (home / "bin").mkdir(parents=True)
             (home / "conf").mkdir()

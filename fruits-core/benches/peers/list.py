@@ -19,8 +19,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import urllib.parse
+
+from service import Service
 
 LATE, PAGE = 0.05, 1000
 PHOTOS, ROUNDS, KIND = int(os.environ.get("PHOTOS", 1_000_000)), int(os.environ.get("ROUNDS", 3)), os.environ.get("KIND", "")
@@ -63,31 +64,12 @@ DIR *opendir(const char *path) {
 """
 
 
-class Service:
+class S3(Service):
     """Plays S3, until the end of the `with`, with these keys."""
 
     def __init__(self, keys):
         self.keys = sorted(keys)
         self.requests = self.now = self.most = 0
-
-    def __enter__(self):
-        self.loop, started = asyncio.new_event_loop(), threading.Event()
-
-        async def serve():
-            server = await asyncio.start_server(self.connection, "127.0.0.1", 0)
-            self.port = server.sockets[0].getsockname()[1]
-            started.set()
-
-        def run():
-            self.loop.run_until_complete(serve())
-            self.loop.run_forever()
-
-        threading.Thread(target=run, daemon=True).start()
-        started.wait()
-        return self
-
-    def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.loop.stop)
 
     async def connection(self, reader, writer):
         try:
@@ -168,7 +150,7 @@ def main():
     print(f"{model[1] if model else 'unknown processor'}, {os.cpu_count()} threads, load {os.getloadavg()[0]:.1f}; {ROUNDS} rounds, {LATE * 1000:.0f} ms added to each request")
     for name, key in KINDS.items():
         if KIND in name:
-            with Service(map(key, range(PHOTOS))) as service:
+            with S3(map(key, range(PHOTOS))) as service:
                 settings = {"ENDPOINT_URL_S3": f"http://127.0.0.1:{service.port}", "ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "key", "REGION": "eu-west-3"}
                 compare(name, contenders, "s3://bucket", {f"AWS_{name}": value for name, value in settings.items()}, service)
     for name, key in FOLDERS.items():

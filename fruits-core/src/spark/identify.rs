@@ -32,7 +32,8 @@ impl Spark {
     /// ```
     ///
     /// # Errors
-    /// As [`Recogniser::identify_to`](crate::Recogniser::identify_to) and [`run_to`](Self::run_to). Then nothing is left at the location.
+    /// As [`Recogniser::identify_to`](crate::Recogniser::identify_to) and [`run_to`](Self::run_to). Then there is no output; what tasks have written
+    /// stays in the way until a run with [`IfExists::Replace`] removes it.
     pub async fn identify_to(
         &self,
         classifier: &str,
